@@ -1,0 +1,98 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+
+const START_TIMEOUT_MS = 15_000
+const STOP_TIMEOUT_MS = 15_000
+export const litefsScript = path.join(import.meta.dirname, '../dist/cli/main.js')
+
+/**
+ * Starts `litefs mount` with its mount and data directory under `directory` and waits until it is mounted.
+ * It gets a process group of its own: Ctrl-C reaches us alone, and we stop it in order.
+ *
+ * @param {string} directory an existing directory on the disk the data shall be on
+ * @param {{ command?: string[], env?: NodeJS.ProcessEnv }} [options] `command`: the application to supervise
+ */
+export async function startMount(directory, { command = [], env = process.env } = {}) {
+  const mountPath = path.join(directory, 'mount')
+  const dataPath = path.join(directory, 'data')
+  const configPath = path.join(directory, 'litefs.yml')
+  const config = { fuse: { dir: mountPath }, data: { dir: dataPath }, lease: { type: 'static', candidate: true } }
+  await mkdir(mountPath)
+  await writeFile(configPath, JSON.stringify(config))
+
+  const words = [litefsScript, 'mount', '-config', configPath, ...(command.length > 0 ? ['--', ...command] : [])]
+  const child = spawn(process.execPath, words, { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
+  const output = collectOutput(child)
+  const stop = () => stopMount(child, mountPath)
+  try {
+    await output.waitFor('LiteFS mounted to:', START_TIMEOUT_MS)
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  return { mountPath, dataPath, pid: child.pid, output, stop }
+}
+
+/** Gathers what a process prints; `waitFor` resolves to the first match of a text or pattern in it. */
+function collectOutput(child) {
+  let text = ''
+  const checks = new Set()
+  const checkAll = () => {
+    for (const check of checks) check()
+  }
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8')
+    stream.on('data', (chunk) => {
+      text += chunk
+      checkAll()
+    })
+  }
+  child.on('close', checkAll)
+
+  const waitFor = (wanted, timeoutMs) =>
+    new Promise((resolve, reject) => {
+      const end = (settle, value) => {
+        clearTimeout(timer)
+        checks.delete(check)
+        settle(value)
+      }
+      const fail = (reason) => end(reject, new Error(`Cannot see "${wanted}": ${reason}. It printed:\n${text}`))
+      const check = () => {
+        const found = text.match(wanted)
+        if (found) end(resolve, found)
+        else if (child.exitCode !== null) fail(`litefs ended with code ${child.exitCode}`)
+        else if (child.signalCode !== null) fail(`litefs ended by ${child.signalCode}`)
+      }
+      const timer = setTimeout(() => fail(`nothing after ${timeoutMs} ms`), timeoutMs)
+      checks.add(check)
+      check()
+    })
+  return { waitFor, text: () => text }
+}
+
+/** Ends the daemon, by force if it does not obey, and detaches the mount if it is still there. Gives the exit code. */
+async function stopMount(child, mountPath) {
+  if (child.exitCode === null && child.signalCode === null) {
+    const exited = once(child, 'exit')
+    child.kill('SIGTERM')
+    const timer = setTimeout(() => process.kill(-child.pid, 'SIGKILL'), STOP_TIMEOUT_MS)
+    await exited
+    clearTimeout(timer)
+  }
+  if (await isMounted(mountPath)) spawnSync('fusermount3', ['-u', '-z', mountPath], { stdio: 'inherit' })
+  return child.exitCode
+}
+
+async function isMounted(mountPath) {
+  const mounts = await readFile('/proc/self/mounts', 'utf8')
+  return mounts.split('\n').some((line) => line.split(' ')[1] === mountPath)
+}
+
+/** Removes a directory that held a mount. Refuses while the mount is still there: it would delete through it. */
+export async function removeDirectory(directory) {
+  const mountPath = path.join(directory, 'mount')
+  if (await isMounted(mountPath)) throw new Error(`Cannot remove ${directory}: ${mountPath} is still mounted`)
+  await rm(directory, { recursive: true, force: true })
+}

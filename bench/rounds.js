@@ -1,0 +1,72 @@
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import path from 'node:path'
+
+const WARM_UP_SECONDS = 0.2
+const REPLY_TIMEOUT_MS = 120_000
+const childScript = path.join(import.meta.dirname, 'child.js')
+
+/**
+ * Measures one workload in all directories, in turn within each round, each round in the reverse order of the last,
+ * so that what else the machine does hits all of them alike.
+ *
+ * @param {import('./workloads.js').Workload} workload
+ * @param {{ name: string, path: string }[]} directories the first is the one the others are compared with
+ * @param {{ rounds: number, seconds: number, signal: AbortSignal }} options
+ * @returns {Promise<number[][]>} operations per second, per directory and round
+ */
+export async function measureWorkload(workload, directories, { rounds, seconds, signal }) {
+  const children = []
+  try {
+    for (const directory of directories) {
+      children.push(await startChild(workload, path.join(directory.path, `${workload.name}.db`), signal))
+    }
+    for (const child of children) await ask(child, { seconds: WARM_UP_SECONDS }, signal)
+    const rates = directories.map(() => [])
+    for (let round = 0; round < rounds; round++) {
+      const order = round % 2 === 0 ? [...directories.keys()] : [...directories.keys()].reverse()
+      for (const index of order) {
+        const result = await ask(children[index], { seconds }, signal)
+        rates[index].push(result.operations / result.seconds)
+      }
+    }
+    for (const child of children) await ask(child, { finish: true }, signal)
+    return rates
+  } finally {
+    for (const child of children) child.kill('SIGKILL')
+  }
+}
+
+async function startChild(workload, databasePath, signal) {
+  const child = fork(childScript, [workload.name, databasePath])
+  try {
+    await reply(child, signal)
+  } catch (error) {
+    child.kill('SIGKILL')
+    throw error
+  }
+  return child
+}
+
+function ask(child, message, signal) {
+  const answer = reply(child, signal)
+  child.send(message)
+  return answer
+}
+
+/** The child's next message; an error when it ends or stays silent instead. */
+async function reply(child, signal) {
+  const done = new AbortController()
+  const either = AbortSignal.any([done.signal, signal, AbortSignal.timeout(REPLY_TIMEOUT_MS)])
+  try {
+    const ended = once(child, 'exit', { signal: either }).then(([code, killedBy]) => {
+      throw new Error(`Cannot finish the workload: its process ended with ${killedBy ?? `code ${code}`}`)
+    })
+    const [message] = await Promise.race([once(child, 'message', { signal: either }), ended])
+    return message
+  } catch (error) {
+    throw either.aborted ? either.reason : error
+  } finally {
+    done.abort()
+  }
+}
