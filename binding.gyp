@@ -1,0 +1,18 @@
+{
+  "targets": [
+    {
+      "target_name": "litefs",
+      "sources": [
+        "native/addon.c",
+        "native/checksum.c",
+        "native/crc64.c",
+        "native/device.c",
+        "native/file.c",
+        "native/mount.c",
+        "native/pool.c"
+      ],
+      "defines": ["NAPI_VERSION=8", "_GNU_SOURCE"],
+      "cflags": ["-std=gnu11", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden"]
+    }
+  ]
+}

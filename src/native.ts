@@ -1,0 +1,267 @@
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+
+/** Kinds of record lock, in the words of fcntl(2). */
+export type LockType = 'read' | 'write' | 'unlock'
+
+/** A lock that stands in the way: `length` 0 reaches to the end of the file, `pid` is -1 for an open-file-description lock. */
+export interface HeldLock {
+  type: 'read' | 'write'
+  start: number
+  length: number
+  pid: number
+}
+
+/** A file to be written whole: `data` must not change until the promise settles. */
+export interface FileToWrite {
+  path: string
+  data: Uint8Array
+}
+
+/** How long the device loop may busy-poll after a request, and stay away from the event loop, in microseconds. */
+export interface DeviceOptions {
+  /** 0 never busy-polls; otherwise it does so only while requests come closer together than this. */
+  spinMicros: number
+  /** At least 1: with 0 no request would ever be read. */
+  stayMicros: number
+}
+
+/** A running device loop. */
+export interface DeviceLoop {
+  /** Stops reading for good; closes nothing, and `onEnd` is not called. May be called twice, and from `onRequest`. */
+  stop(): void
+}
+
+interface Addon {
+  crc64Update(state: Uint32Array, data: Uint8Array, start: number, end: number): void
+  crc64UpdateTable(state: Uint32Array, data: Uint8Array, start: number, end: number): void
+  crc64Variant(): string
+  pageChecksum(out: Uint32Array, index: number, pgno: number, data: Uint8Array, start: number, end: number): void
+  checksumPages(
+    fd: number,
+    pageSize: number,
+    firstPgno: number,
+    pageCount: number,
+    out: Uint32Array,
+    index: number,
+  ): Promise<number>
+  walChecksum(state: Uint32Array, data: Uint8Array, start: number, end: number, bigEndian: boolean): void
+  ofdSetLock(fd: number, type: number, start: number, length: number): boolean
+  ofdGetLock(fd: number, type: number, start: number, length: number): [number, number, number, number] | undefined
+  mapShared(fd: number, length: number, writable: boolean): ArrayBuffer
+  unmapShared(buffer: ArrayBuffer): void
+  openFuseDevice(): number
+  mount(source: string, target: string, type: string, flags: number, data: string): void
+  unmount(target: string, flags: number): void
+  socketPair(): [number, number]
+  receiveDescriptor(socket: number): number
+  startDevice(
+    fd: number,
+    request: Uint8Array,
+    reply: Uint8Array,
+    onRequest: (length: number) => number,
+    onEnd: (error: Error | undefined) => void,
+    spinMicros: number,
+    stayMicros: number,
+  ): object
+  stopDevice(handle: object): void
+  writeDevice(fd: number, buffer: Uint8Array, length: number): number
+  writeFiles(files: FileToWrite[]): Promise<number[]>
+  syncFileSystem(fd: number): Promise<void>
+  allocate(fd: number, offset: number, length: number): void
+}
+
+// src/ and dist/ both lie directly below the package root, where node-gyp-build looks for build/ and prebuilds/.
+const load: (directory: string) => Addon = createRequire(import.meta.url)('node-gyp-build')
+const addon = load(fileURLToPath(new URL('..', import.meta.url)))
+
+/** F_RDLCK, F_WRLCK and F_UNLCK of the kernel's asm-generic/fcntl.h. */
+const LOCK_TYPES: Record<LockType, number> = { read: 0, write: 1, unlock: 2 }
+
+/**
+ * Chains CRC-64/ISO over `data[start, end)`, as Go's crc64.Update does.
+ *
+ * @param state the checksum so far as [high, low], {0, 0} to begin with; updated in place
+ */
+export function crc64Update(state: Uint32Array, data: Uint8Array, start: number, end: number): void {
+  addon.crc64Update(state, data, start, end)
+}
+
+/** `crc64Update` by table look-up, whatever the CPU offers: what the fast one is tested against. */
+export function crc64UpdateTable(state: Uint32Array, data: Uint8Array, start: number, end: number): void {
+  addon.crc64UpdateTable(state, data, start, end)
+}
+
+/** What `crc64Update` runs on this CPU: `pclmulqdq`, `pmull` or `table`. */
+export function crc64Variant(): string {
+  return addon.crc64Variant()
+}
+
+/**
+ * The LTX checksum of a page: CRC-64/ISO of the big-endian page number and `data[start, end)`, with bit 63 set.
+ *
+ * @param out gets the high half at `2 * index` and the low half after it
+ */
+export function pageChecksum(
+  out: Uint32Array,
+  index: number,
+  pgno: number,
+  data: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  addon.pageChecksum(out, index, pgno, data, start, end)
+}
+
+/**
+ * Reads whole pages of a database file on libuv's pool and puts their checksums into `out` from entry `index` on, the
+ * lock page's like any other's. Neither detach nor transfer `out` meanwhile. Several calls may run at once.
+ *
+ * @param firstPgno 1 is the page at offset 0
+ * @returns the pages read: fewer than `pageCount` when the file ends before
+ * @throws the system error of the read
+ */
+export function checksumPages(
+  fd: number,
+  pageSize: number,
+  firstPgno: number,
+  pageCount: number,
+  out: Uint32Array,
+  index: number,
+): Promise<number> {
+  return addon.checksumPages(fd, pageSize, firstPgno, pageCount, out, index)
+}
+
+/**
+ * Chains SQLite's WAL checksum over `data[start, end)`, a multiple of 8 bytes.
+ *
+ * @param state [s1, s2], {0, 0} to begin with; updated in place
+ * @param bigEndian byte order of the words, bit 0 of the WAL's magic number
+ */
+export function walChecksum(
+  state: Uint32Array,
+  data: Uint8Array,
+  start: number,
+  end: number,
+  bigEndian: boolean,
+): void {
+  addon.walChecksum(state, data, start, end, bigEndian)
+}
+
+/**
+ * Takes, changes or releases an open-file-description lock without waiting (F_OFD_SETLK).
+ *
+ * @param length bytes; 0 reaches to the end of the file
+ * @returns false when somebody else holds a conflicting lock
+ * @throws the system error of anything else
+ */
+export function ofdSetLock(fd: number, type: LockType, start: number, length: number): boolean {
+  return addon.ofdSetLock(fd, LOCK_TYPES[type], start, length)
+}
+
+/** A lock that would keep `ofdSetLock` from succeeding, if there is one (F_OFD_GETLK). */
+export function ofdGetLock(fd: number, type: 'read' | 'write', start: number, length: number): HeldLock | undefined {
+  const lock = addon.ofdGetLock(fd, LOCK_TYPES[type], start, length)
+  if (lock === undefined) return undefined
+  const [heldType, heldStart, heldLength, pid] = lock
+  return { type: heldType === LOCK_TYPES.read ? 'read' : 'write', start: heldStart, length: heldLength, pid }
+}
+
+/**
+ * Maps the first `length` bytes of a file (MAP_SHARED). Touching what lies past the end of the file kills the process
+ * (SIGBUS); so does writing to a mapping that is not `writable` (SIGSEGV).
+ *
+ * @returns the mapping, which lives until `unmapShared` or until it is collected
+ */
+export function mapShared(fd: number, length: number, writable: boolean): ArrayBuffer {
+  return addon.mapShared(fd, length, writable)
+}
+
+/** Unmaps at once and detaches the buffer: its views have length 0 from then on. */
+export function unmapShared(buffer: ArrayBuffer): void {
+  addon.unmapShared(buffer)
+}
+
+/** Opens /dev/fuse, non-blocking and close-on-exec. */
+export function openFuseDevice(): number {
+  return addon.openFuseDevice()
+}
+
+/**
+ * mount(2).
+ *
+ * @param flags MS_* of linux/mount.h
+ * @throws a system error like Node's own, with code, errno and syscall
+ */
+export function mount(source: string, target: string, type: string, flags: number, data: string): void {
+  addon.mount(source, target, type, flags, data)
+}
+
+/** umount2(2); `flags` are MNT_* of umount2(2). Throws like `mount`. */
+export function unmount(target: string, flags: number): void {
+  addon.unmount(target, flags)
+}
+
+/** Two connected Unix sockets, blocking and close-on-exec; the caller closes both. */
+export function socketPair(): [number, number] {
+  return addon.socketPair()
+}
+
+/**
+ * Waits, blocking the thread, for a descriptor sent over a Unix socket (SCM_RIGHTS), as fusermount3 does.
+ *
+ * @returns the descriptor, made non-blocking and close-on-exec; the caller closes it
+ * @throws ECONNRESET when every other holder closed the socket first, ENOMSG when a message came without a descriptor
+ */
+export function receiveDescriptor(socket: number): number {
+  return addon.receiveDescriptor(socket)
+}
+
+/**
+ * Serves a mounted /dev/fuse descriptor on the event loop of this thread until it is unmounted. The loop keeps the
+ * process alive. What `onRequest` throws is an uncaught exception, and so is a reply that the kernel refuses.
+ *
+ * @param request gets one request at a time, valid until `onRequest` returns; at least max_write plus the headers
+ * @param reply what `onRequest` fills; neither array may be resizable, nor be detached while the loop runs
+ * @param onRequest gets the bytes in `request`, answers how many bytes of `reply` to send back: 0 for none now
+ * @param onEnd called once when reading ends: without an error after an unmount. The descriptor stays open
+ */
+export function startDevice(
+  fd: number,
+  request: Uint8Array,
+  reply: Uint8Array,
+  onRequest: (length: number) => number,
+  onEnd: (error: Error | undefined) => void,
+  options: DeviceOptions,
+): DeviceLoop {
+  const handle = addon.startDevice(fd, request, reply, onRequest, onEnd, options.spinMicros, options.stayMicros)
+  return { stop: () => addon.stopDevice(handle) }
+}
+
+/**
+ * One write(2) to the device of `buffer[0, length)`, for late replies and notifications; any thread may call it.
+ *
+ * @returns 0 or the positive errno: ENOENT means that the request was interrupted, or is not known for a notification
+ */
+export function writeDevice(fd: number, buffer: Uint8Array, length: number): number {
+  return addon.writeDevice(fd, buffer, length)
+}
+
+/**
+ * Writes files on libuv's pool, one after the other: created or truncated, mode 0644, not synced.
+ *
+ * @returns for each file 0 or the positive errno; a file that could not be written whole is removed
+ */
+export function writeFiles(files: FileToWrite[]): Promise<number[]> {
+  return addon.writeFiles(files)
+}
+
+/** syncfs(2) on libuv's pool, for the file system that holds `fd`. */
+export function syncFileSystem(fd: number): Promise<void> {
+  return addon.syncFileSystem(fd)
+}
+
+/** Reserves `[offset, offset + length)` of a file, growing it (fallocate(2)); throws ENOSPC, EOPNOTSUPP and so on. */
+export function allocate(fd: number, offset: number, length: number): void {
+  addon.allocate(fd, offset, length)
+}
