@@ -1,0 +1,168 @@
+// The main job on real input: a real application under `litefs mount`, its databases rebuilt from LTX files alone,
+// and the two compared. Ends with code 1 if anything differs.
+import assert from 'node:assert/strict'
+import { mkdtemp, open, readdir, readFile } from 'node:fs/promises'
+import os from 'node:os'
+import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { litefsScript, removeDirectory, startMount } from '../bench/mount.js'
+import { readInput } from './demo/input.js'
+import { run } from './demo/run.js'
+import { useShell } from './demo/shell.js'
+
+const TIMEOUT_MS = 60_000
+const POSITION_TIMEOUT_MS = 5_000
+const TRAILER_SIZE = 16 // LTX: post-apply checksum and file checksum, 8 bytes each
+const serverScript = path.join(import.meta.dirname, 'notes/server.js')
+const inspectScript = path.join(import.meta.dirname, 'demo/inspect.js')
+
+async function request(url, signal, options = {}) {
+  const response = await fetch(url, { ...options, signal })
+  const text = await response.text()
+  if (!response.ok) throw new Error(`Cannot ${options.method ?? 'GET'} ${url}: status ${response.status}: ${text}`)
+  return text === '' ? undefined : JSON.parse(text)
+}
+
+function post(url, value, signal) {
+  return request(url, signal, { method: 'POST', body: JSON.stringify(value) })
+}
+
+/** Gives the application its real input; returns how many transactions that took. */
+async function useApplication(url, signal) {
+  const { documents, sources } = await readInput()
+  const lines = documents.flat()
+  for (const line of lines) await post(`${url}/api/notes`, line, signal)
+  const files = sources.filter((notes) => notes.length > 0)
+  for (const notes of files) await post(`${url}/api/notes`, notes, signal)
+  const { notes: found, count } = await request(`${url}/api/notes?q=copyright+license`, signal)
+  assert.equal(count, lines.length + files.flat().length, 'the application has every note it was sent')
+  assert.ok(found.length > 0, 'the search finds lines of the license')
+  for (const { id } of found) await request(`${url}/api/notes/${id}`, signal, { method: 'DELETE' })
+
+  console.log(`  ${lines.length} lines of documents, one HTTP request and one transaction each`)
+  console.log(`  ${files.flat().length} lines of source in ${files.length} requests, one transaction per file`)
+  console.log(`  ${found.length} notes found by a search and deleted one by one`)
+  return lines.length + files.length + found.length
+}
+
+async function readPosition(mountPath, name) {
+  const [txid, checksum] = (await readFile(path.join(mountPath, `${name}-pos`), 'utf8')).trim().split('/')
+  return { txid: Number(`0x${txid}`), checksum, text: `${txid}/${checksum}` }
+}
+
+/** A transaction enters the position once it is final, a moment after the application's commit. */
+async function waitForTxid(mountPath, name, txid, signal) {
+  const deadline = Date.now() + POSITION_TIMEOUT_MS
+  for (;;) {
+    const position = await readPosition(mountPath, name)
+    if (position.txid >= txid || Date.now() > deadline) {
+      assert.equal(position.txid, txid, `${name} has one TXID per transaction`)
+      return
+    }
+    await delay(20, undefined, { signal })
+  }
+}
+
+async function inspect(databasePath, signal) {
+  const seen = JSON.parse(await run(process.execPath, [inspectScript, databasePath], { signal }))
+  assert.equal(seen.integrity, 'ok', `integrity_check of ${databasePath}`)
+  return seen
+}
+
+/** The post-apply checksum of an LTX file: what the database's checksum is after it. */
+async function postApplyChecksum(ltxPath) {
+  const file = await open(ltxPath)
+  try {
+    const { size } = await file.stat()
+    const { buffer } = await file.read({ buffer: Buffer.alloc(8), position: size - TRAILER_SIZE })
+    return buffer.toString('hex')
+  } finally {
+    await file.close()
+  }
+}
+
+/** Rebuilds one database from its LTX files and compares it with what was seen through the mount. */
+async function rebuild({ name, position, seen }, dataPath, directory, signal) {
+  const ltxPath = path.join(dataPath, 'dbs', name, 'ltx')
+  const rebuiltPath = path.join(directory, `rebuilt-${name}`)
+  const files = (await readdir(ltxPath)).filter((file) => file.endsWith('.ltx')).sort()
+  await run(process.execPath, [litefsScript, 'ltx', 'verify', ltxPath], { signal })
+  await run(process.execPath, [litefsScript, 'ltx', 'apply', '-o', rebuiltPath, ltxPath], { signal })
+  const rebuilt = await inspect(rebuiltPath, signal)
+  const checksum = await postApplyChecksum(path.join(ltxPath, files.at(-1)))
+  assert.deepEqual(rebuilt, seen, `${name} rebuilt from LTX files equals ${name} through the mount`)
+  assert.equal(checksum, position.checksum, `checksum of the newest LTX file of ${name} equals ${name}-pos`)
+  assert.equal(
+    Number(`0x${files.at(-1).slice(17, 33)}`),
+    position.txid,
+    `newest LTX file of ${name} equals ${name}-pos`,
+  )
+
+  console.log(`\n${name}`)
+  console.log(`  written through the mount   ${seen.rows} rows in ${seen.tables} tables, sha256 ${seen.contentHash}`)
+  console.log(`  LTX files they became       ${files.length}, up to TXID ${position.txid}; verified`)
+  console.log(`  position (TXID/checksum)    ${position.text}`)
+  console.log(
+    `  rebuilt from LTX alone      ${rebuilt.rows} rows in ${rebuilt.tables} tables, sha256 ${rebuilt.contentHash}`,
+  )
+  console.log('  integrity_check             ok, ok')
+}
+
+/** @returns {Promise<{ name: string, position: object, seen: object }[]>} each database as seen through the mount */
+async function useMount(mount, url, signal) {
+  const before = await readPosition(mount.mountPath, 'notes.db')
+  console.log(`The notes application runs under litefs at ${url}`)
+  const transactions = await useApplication(url, signal)
+  await waitForTxid(mount.mountPath, 'notes.db', before.txid + transactions, signal)
+
+  const shell = await useShell(mount.mountPath, signal)
+  if (shell)
+    console.log(
+      `  sqlite3 ${shell.version} beside it: a transaction in notes.db, and words.db (DELETE mode, 1 KiB pages)`,
+    )
+  else console.log('  (there is no sqlite3 shell here to use beside it)')
+  await waitForTxid(mount.mountPath, 'notes.db', before.txid + transactions + (shell ? 1 : 0), signal)
+
+  const results = []
+  for (const name of ['notes.db', ...(shell?.databases ?? [])]) {
+    const seen = await inspect(path.join(mount.mountPath, name), signal)
+    results.push({ name, position: await readPosition(mount.mountPath, name), seen })
+  }
+  return results
+}
+
+async function demo(cleanups, signal) {
+  const directory = await mkdtemp(path.join(os.tmpdir(), 'litefs-demo-'))
+  cleanups.push(() => removeDirectory(directory))
+  const env = { ...process.env, DATABASE: path.join(directory, 'mount/notes.db'), PORT: '0' }
+  const mount = await startMount(directory, { command: [process.execPath, serverScript], env })
+  cleanups.push(mount.stop)
+  const [, url] = await mount.output.waitFor(/notes listening on (\S+)/, POSITION_TIMEOUT_MS)
+  const databases = await useMount(mount, url, signal)
+
+  assert.equal(await mount.stop(), 0, `litefs ends with code 0 on SIGTERM:\n${mount.output.text()}`)
+  console.log('Application and daemon stopped.')
+  for (const database of databases) await rebuild(database, mount.dataPath, directory, signal)
+  console.log('\nContent verified: what went in through the mount is what the LTX files hold.')
+}
+
+async function main() {
+  const interruption = new AbortController()
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    process.once(name, () => interruption.abort(new Error(`Stopped by ${name}`)))
+  }
+  const signal = AbortSignal.any([interruption.signal, AbortSignal.timeout(TIMEOUT_MS)])
+  const cleanups = []
+  try {
+    await demo(cleanups, signal)
+  } finally {
+    for (const cleanup of cleanups.reverse()) await cleanup()
+  }
+}
+
+try {
+  await main()
+} catch (error) {
+  console.error(`The demo failed: ${error.message}`)
+  process.exitCode = 1
+}

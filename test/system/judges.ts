@@ -1,0 +1,126 @@
+// What says that a database is right: the sqlite3 shell, and a checksum of our own that shares no code with src/.
+import assert from 'node:assert/strict'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import os from 'node:os'
+import path from 'node:path'
+import { litefsScript, run } from './harness.js'
+
+const PENDING_BYTE = 0x40000000 // sqlite3.c; its page is never part of a checksum
+const PAGE_SIZE_OFFSET = 16 // fileformat2.html, 1.3; the value 1 means 65536
+
+/** Runs SQL in the sqlite3 shell on a database and gives what it printed. */
+export async function sqlite(databasePath: string, sql: string): Promise<string> {
+  const { code, stdout, stderr } = await run('sqlite3', ['-bail', '-batch', '-cmd', '.timeout 10000', databasePath], {
+    input: `${sql}\n`,
+  })
+  if (code !== 0) throw new Error(`Cannot run SQL on ${databasePath}: ${stderr}`)
+  return stdout
+}
+
+/** A hash over the schema and every row of a database, the same for equal content whatever the file looks like. */
+export async function contentHash(databasePath: string): Promise<string> {
+  const hash = (await sqlite(databasePath, '.sha3sum --schema --sha3-256')).trim()
+  assert.match(hash, /^[0-9a-f]{64}$/)
+  return hash
+}
+
+/** `ok`, or what SQLite found wrong. */
+export async function integrityCheck(databasePath: string): Promise<string> {
+  return (await sqlite(databasePath, 'PRAGMA integrity_check;')).trim()
+}
+
+/** Rebuilds a database from its LTX files alone, into a file beside the data directory, and gives its path. */
+export async function rebuildFromLtx(dataDir: string, name: string): Promise<string> {
+  const outputPath = path.join(path.dirname(dataDir), `rebuilt-${process.hrtime.bigint()}-${name}`)
+  const ltxDir = path.join(dataDir, 'dbs', name, 'ltx')
+  const { code, stderr } = await run(process.execPath, [litefsScript, 'ltx', 'apply', '-o', outputPath, ltxDir])
+  if (code !== 0) throw new Error(`Cannot rebuild ${name} from ${ltxDir}: ${stderr}`)
+  return outputPath
+}
+
+/** What NAME-pos says: TXID and checksum, 16 hex digits each. */
+export async function positionOf(dir: string, name: string): Promise<{ txid: string; checksum: string }> {
+  const position = await readFile(path.join(dir, `${name}-pos`), 'latin1')
+  const [, txid, checksum] = /^([0-9a-f]{16})\/([0-9a-f]{16})\n$/.exec(position) ?? []
+  if (txid === undefined || checksum === undefined) throw new Error(`Cannot read position of ${name}: ${position}`)
+  return { txid, checksum }
+}
+
+/** The LTX checksum of a database file as it lies there, 16 hex digits. A WAL beside it is not looked at. */
+export async function checksumFromScratch(databasePath: string): Promise<string> {
+  const file = await readFile(databasePath)
+  const stored = file.length === 0 ? 1 : file.readUInt16BE(PAGE_SIZE_OFFSET)
+  const pageSize = stored === 1 ? 65536 : stored
+  assert.equal(file.length % pageSize, 0, `${databasePath} is made of whole pages`)
+  const pages = Array.from({ length: file.length / pageSize }, (_, index) => ({
+    pgno: index + 1,
+    data: file.subarray(index * pageSize, (index + 1) * pageSize),
+  }))
+  return checksumOf(pages, pageSize)
+}
+
+const serializeScript = `
+  const [library, source, target] = process.argv.slice(1)
+  const db = require(library)(source, { fileMustExist: true, timeout: 10000 })
+  require('node:fs').writeFileSync(target, db.serialize())
+  db.close()`
+
+/** The LTX checksum of a database as a SQLite reader sees it now, its WAL included (better-sqlite3 in a child). */
+export async function checksumAsRead(databasePath: string): Promise<string> {
+  const copyDir = await mkdtemp(path.join(os.tmpdir(), 'litefs-judge-'))
+  const copyPath = path.join(copyDir, 'copy.db')
+  const library = createRequire(import.meta.url).resolve('better-sqlite3')
+  try {
+    const { code, stderr } = await run(process.execPath, ['-e', serializeScript, library, databasePath, copyPath])
+    if (code !== 0) throw new Error(`Cannot read ${databasePath}: ${stderr}`)
+    return await checksumFromScratch(copyPath)
+  } finally {
+    await rm(copyDir, { recursive: true })
+  }
+}
+
+/** `1<<63 | XOR of crc64iso(u32be(pgno) ‖ page)`, the lock page left out. */
+function checksumOf(pages: { pgno: number; data: Buffer }[], pageSize: number): string {
+  let high = 0
+  let low = 0
+  for (const { pgno, data } of pages) {
+    if (pgno === PENDING_BYTE / pageSize + 1) continue
+    const number = Buffer.alloc(4)
+    number.writeUInt32BE(pgno)
+    const crc = crc64Iso([number, data])
+    high ^= crc.high
+    low ^= crc.low
+  }
+  return hex32(high | 0x80000000) + hex32(low)
+}
+
+const crcTable = Array.from({ length: 256 }, (_, byte) => {
+  let high = 0
+  let low = byte
+  for (let bit = 0; bit < 8; bit++) {
+    const carry = low & 1
+    low = (low >>> 1) | (high << 31)
+    high = (high >>> 1) ^ (carry === 1 ? 0xd8000000 : 0)
+  }
+  return { high, low }
+})
+
+/** CRC-64/ISO (Go's crc64.ISO: reflected polynomial 0xD800000000000000, initial value and final XOR all ones). */
+export function crc64Iso(parts: Uint8Array[]): { high: number; low: number } {
+  let high = -1
+  let low = -1
+  for (const part of parts) {
+    for (const byte of part) {
+      const entry = crcTable[(low ^ byte) & 0xff]
+      assert.ok(entry)
+      low = ((low >>> 8) | (high << 24)) ^ entry.low
+      high = (high >>> 8) ^ entry.high
+    }
+  }
+  return { high: ~high >>> 0, low: ~low >>> 0 }
+}
+
+function hex32(value: number): string {
+  return (value >>> 0).toString(16).padStart(8, '0')
+}
