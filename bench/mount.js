@@ -5,6 +5,7 @@ import path from 'node:path'
 
 const START_TIMEOUT_MS = 15_000
 const STOP_TIMEOUT_MS = 15_000
+const LAST_WORDS_MS = 100 // what a process printed may arrive after its end; its pipe may stay open in a child of its
 export const litefsScript = path.join(import.meta.dirname, '../dist/cli/main.js')
 
 /**
@@ -38,6 +39,7 @@ export async function startMount(directory, { command = [], env = process.env } 
 /** Gathers what a process prints; `waitFor` resolves to the first match of a text or pattern in it. */
 function collectOutput(child) {
   let text = ''
+  let ended = false
   const checks = new Set()
   const checkAll = () => {
     for (const check of checks) check()
@@ -49,7 +51,12 @@ function collectOutput(child) {
       checkAll()
     })
   }
-  child.on('close', checkAll)
+  child.on('exit', () =>
+    setTimeout(() => {
+      ended = true
+      checkAll()
+    }, LAST_WORDS_MS),
+  )
 
   const waitFor = (wanted, timeoutMs) =>
     new Promise((resolve, reject) => {
@@ -62,8 +69,7 @@ function collectOutput(child) {
       const check = () => {
         const found = text.match(wanted)
         if (found) end(resolve, found)
-        else if (child.exitCode !== null) fail(`litefs ended with code ${child.exitCode}`)
-        else if (child.signalCode !== null) fail(`litefs ended by ${child.signalCode}`)
+        else if (ended) fail(`litefs ended with ${child.signalCode ?? `code ${child.exitCode}`}`)
       }
       const timer = setTimeout(() => fail(`nothing after ${timeoutMs} ms`), timeoutMs)
       checks.add(check)
@@ -77,12 +83,22 @@ async function stopMount(child, mountPath) {
   if (child.exitCode === null && child.signalCode === null) {
     const exited = once(child, 'exit')
     child.kill('SIGTERM')
-    const timer = setTimeout(() => process.kill(-child.pid, 'SIGKILL'), STOP_TIMEOUT_MS)
+    const timer = setTimeout(() => killGroup(child.pid), STOP_TIMEOUT_MS)
     await exited
     clearTimeout(timer)
   }
+  killGroup(child.pid)
   if (await isMounted(mountPath)) spawnSync('fusermount3', ['-u', '-z', mountPath], { stdio: 'inherit' })
   return child.exitCode
+}
+
+/** Kills the daemon and an application it may have left. Nothing to kill is no error. */
+function killGroup(pid) {
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error
+  }
 }
 
 async function isMounted(mountPath) {

@@ -12,6 +12,7 @@ export const litefsScript = fileURLToPath(new URL('../../dist/cli/main.js', impo
 const LINE_TIMEOUT_MS = 20_000
 const STOP_TIMEOUT_MS = 20_000
 const RUN_TIMEOUT_MS = 60_000
+const LAST_WORDS_MS = 100 // what a process printed may arrive after its end; its pipe may stay open in a child of its
 
 /** Sections of `litefs.yml`, laid over the ones every test has, e.g. `{ data: { compress: false } }`. */
 export type ConfigSections = Record<string, string | boolean | object>
@@ -123,6 +124,7 @@ function mountOf(
 
 function collectOutput(child: ChildProcess): Output {
   let printed = ''
+  let ended = false
   const checks = new Set<() => void>()
   const checkAll = () => {
     for (const check of checks) check()
@@ -135,7 +137,12 @@ function collectOutput(child: ChildProcess): Output {
       checkAll()
     })
   }
-  child.on('exit', checkAll)
+  child.on('exit', () =>
+    setTimeout(() => {
+      ended = true
+      checkAll()
+    }, LAST_WORDS_MS),
+  )
 
   const waitFor = (wanted: string) =>
     new Promise<void>((resolve, reject) => {
@@ -147,8 +154,7 @@ function collectOutput(child: ChildProcess): Output {
       }
       const check = () => {
         if (printed.includes(wanted)) settle()
-        else if (child.exitCode !== null) settle(`litefs ended with code ${child.exitCode}`)
-        else if (child.signalCode !== null) settle(`litefs was ended by ${child.signalCode}`)
+        else if (ended) settle(`litefs ended with ${child.signalCode ?? `code ${child.exitCode}`}`)
       }
       const timer = setTimeout(() => settle(`not printed within ${LINE_TIMEOUT_MS} ms`), LINE_TIMEOUT_MS)
       checks.add(check)
