@@ -1,3 +1,5 @@
+import assert from 'node:assert/strict'
+
 /** Fills `into` from byte `offset` of a file and returns the number of bytes read: fewer than asked for only where the file ends. */
 export type ReadAt = (into: Uint8Array, offset: number) => number
 
@@ -5,8 +7,8 @@ export type ReadAt = (into: Uint8Array, offset: number) => number
 export const MAX_CHUNK_SIZE = 1 << 20
 
 /**
- * Reads a file record by record through one buffer of at most `capacity` bytes, never past byte `end`.
- * `bytes` and `view` show the buffer; what `find` located there is valid until the next call of `find`.
+ * Reads a file record by record through the buffer `bytes`, never past byte `end`.
+ * `bytes` and `view` show the buffer; what `find` located there is valid until the next call of `find`. No record may be larger than it.
  */
 export class ChunkReader {
   readonly bytes: Uint8Array
@@ -16,15 +18,16 @@ export class ChunkReader {
   #offset = 0
   #length = 0
 
-  constructor(readAt: ReadAt, capacity: number, end: number) {
-    this.bytes = new Uint8Array(capacity)
-    this.view = new DataView(this.bytes.buffer)
+  constructor(readAt: ReadAt, bytes: Uint8Array, end: number) {
+    this.bytes = bytes
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
     this.#readAt = readAt
     this.#end = end
   }
 
   /** Position in `bytes` of the `length` bytes at file offset `offset`, or -1 when the file ends before them. */
   find(offset: number, length: number): number {
+    assert(length <= this.bytes.length)
     const position = offset - this.#offset
     if (position >= 0 && position + length <= this.#length) return position
     if (offset + length > this.#end) return -1

@@ -98,7 +98,7 @@ export function* journalRecords(readAt: ReadAt, size: number, databasePageSize =
   if (header === undefined) return
   const { pageSize, sectorSize, initialPageCount } = header
   const recordSize = pageSize + RECORD_OVERHEAD
-  const reader = new ChunkReader(readAt, recordSize, size)
+  const reader = new ChunkReader(readAt, new Uint8Array(recordSize), size)
   let segment = { recordCount: header.recordCount, nonce: header.nonce }
   let offset = 0
   for (;;) {

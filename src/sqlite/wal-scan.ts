@@ -53,8 +53,8 @@ export function firstCursor(header: WalHeader): WalCursor {
  */
 export function* walTransactions(header: WalHeader, from: WalCursor, readAt: ReadAt): Generator<WalTransaction> {
   const frameSize = FRAME_HEADER_SIZE + header.pageSize
-  const capacity = Math.floor(MAX_CHUNK_SIZE / frameSize) * frameSize
-  const reader = new ChunkReader(readAt, capacity, Number.MAX_SAFE_INTEGER)
+  const chunk = new Uint8Array(Math.floor(MAX_CHUNK_SIZE / frameSize) * frameSize)
+  const reader = new ChunkReader(readAt, chunk, Number.MAX_SAFE_INTEGER)
   let cursor = from
   for (;;) {
     const transaction = readTransaction(header, cursor, reader)
@@ -67,17 +67,20 @@ export function* walTransactions(header: WalHeader, from: WalCursor, readAt: Rea
 /**
  * The one transaction that starts at `from`, if its commit frame ends at or before byte `end` of the log and every frame up to there is
  * valid; undefined otherwise, which on the commit path means "not yet". Bytes come from `readAt` only, and none past `end` are read.
+ * They go through `scratch`, at least one frame (24 + page size) long and free again afterwards: allocating it costs more than the
+ * check of a small transaction, so keep one. Without it, a chunk of at most 1 MiB is allocated.
  */
 export function transactionAt(
   header: WalHeader,
   from: WalCursor,
   end: number,
   readAt: ReadAt,
+  scratch?: Uint8Array,
 ): WalTransaction | undefined {
   const frameSize = FRAME_HEADER_SIZE + header.pageSize
   const frames = Math.floor(Math.min(end - from.offset, MAX_CHUNK_SIZE) / frameSize)
   if (frames < 1) return undefined
-  return readTransaction(header, from, new ChunkReader(readAt, frames * frameSize, end))
+  return readTransaction(header, from, new ChunkReader(readAt, scratch ?? new Uint8Array(frames * frameSize), end))
 }
 
 /** The pages of a transaction in ascending order, each with its last frame; pages past the committed size are left out. */

@@ -4,7 +4,14 @@ import path from 'node:path'
 import Database from 'better-sqlite3'
 import { parseDatabaseHeader } from '../../src/sqlite/database-header.js'
 import { journalRecords, readJournalHeader } from '../../src/sqlite/journal.js'
-import type { ReadAt } from '../../src/sqlite/wal-scan.js'
+import { parseWalHeader, type WalHeader } from '../../src/sqlite/wal.js'
+import {
+  firstCursor,
+  lastFrames,
+  type ReadAt,
+  type WalTransaction,
+  walTransactions,
+} from '../../src/sqlite/wal-scan.js'
 
 /** A ReadAt over bytes in memory. */
 export function readAtOf(bytes: Uint8Array): ReadAt {
@@ -59,7 +66,7 @@ export function mutated(bytes: Uint8Array, random: (below: number) => number, sp
     const kind = random(6)
     if (kind === 0) copy = copy.subarray(0, offset + 1)
     else if (kind === 1) copy = Buffer.concat([copy, Buffer.alloc(1 + random(64), random(256))])
-    else if (kind === 2) copy.fill(0xff, offset, offset + 4)
+    else if (kind === 2) copy.fill(0xff, offset, Math.min(offset + 4, copy.length))
     else if (kind === 3) copy[offset] = 0
     else copy[offset] = (copy[offset] ?? 0) ^ (1 << random(8))
   }
@@ -93,6 +100,43 @@ export function rolledBackBySqlite(file: string, pair: Pair): Buffer {
   } catch (error) {
     if (!(error instanceof Database.SqliteError)) throw error
   }
+  db.close()
+  return readFileSync(file)
+}
+
+export function headerOf(wal: Uint8Array): WalHeader {
+  const header = parseWalHeader(wal)
+  if (header === undefined) throw new Error('Cannot use the log: its header is not valid')
+  return header
+}
+
+export function transactionsOf(wal: Uint8Array): WalTransaction[] {
+  const header = headerOf(wal)
+  return [...walTransactions(header, firstCursor(header), readAtOf(wal))]
+}
+
+/** What the database file becomes when our transactions are written into it, as a checkpoint would. */
+export function checkpointed(pair: Pair): Buffer {
+  let database = Buffer.from(pair.database)
+  if (parseWalHeader(pair.side) === undefined) return database
+  const { pageSize } = headerOf(pair.side)
+  for (const transaction of transactionsOf(pair.side)) {
+    const size = transaction.commit * pageSize
+    const next = Buffer.alloc(size)
+    database.copy(next)
+    for (const { pgno, offset } of lastFrames(transaction)) {
+      pair.side.copy(next, (pgno - 1) * pageSize, offset, offset + pageSize)
+    }
+    database = next
+  }
+  return database
+}
+
+/** What SQLite makes of the same pair. */
+export function checkpointedBySqlite(file: string, pair: Pair): Buffer {
+  writePair(file, '-wal', pair)
+  const db = new Database(file)
+  db.pragma('wal_checkpoint(TRUNCATE)')
   db.close()
   return readFileSync(file)
 }

@@ -77,6 +77,25 @@ t.test('rolling back a hot journal gives the bytes that SQLite gets, and those f
   }
 })
 
+t.test('a record for no page, the lock page or a page past the end stops or skips as in SQLite', async (t) => {
+  const directory = scratchDirectory(t)
+  const file = path.join(directory, 'hot.db')
+  const db = openDatabase(file, { pageSize: 1024, synchronous: 'OFF', journalMode: 'DELETE' })
+  db.exec(`BEGIN; ${CHANGES.update}`)
+  const pair = readPair(file, '-journal')
+  db.close()
+  const whole = rolledBack(pair)
+  const thirdRecord = 512 + 2 * (1024 + 8)
+  for (const pgno of [0, 0x40000000 / 1024 + 1, 0x40000000 / 1024, whole.length / 1024 + 1]) {
+    const side = Buffer.from(pair.side)
+    side.writeUInt32BE(pgno, thirdRecord)
+    if (pgno * 1024 > whole.length) side[thirdRecord + 4 + 1024 - 200] = Number(side[thirdRecord + 4 + 1024 - 200]) ^ 1
+    const ours = rolledBack({ ...pair, side })
+    t.notOk(ours.equals(whole), `${pgno}`)
+    t.ok(ours.equals(rolledBackBySqlite(path.join(directory, 'copy.db'), { ...pair, side })), `${pgno}: SQLite agrees`)
+  }
+})
+
 t.test('the first transaction of a database rolls back to nothing', async (t) => {
   const directory = scratchDirectory(t)
   const file = path.join(directory, 'new.db')

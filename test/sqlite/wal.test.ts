@@ -11,9 +11,7 @@ import {
   encodeWalHeader,
   FRAME_HEADER_SIZE,
   parseFrameHeader,
-  parseWalHeader,
   WAL_HEADER_SIZE,
-  type WalHeader,
 } from '../../src/sqlite/wal.js'
 import { parseWalIndexHeader, READ_MARK_UNUSED } from '../../src/sqlite/wal-index.js'
 import {
@@ -22,50 +20,21 @@ import {
   lastFrames,
   transactionAt,
   type WalTransaction,
-  walTransactions,
   withPadding,
 } from '../../src/sqlite/wal-scan.js'
-import { type Pair, readAtOf, readPair, scratchDirectory, writePair } from './bytes.js'
+import {
+  checkpointed,
+  checkpointedBySqlite,
+  headerOf,
+  readAtOf,
+  readPair,
+  scratchDirectory,
+  transactionsOf,
+  writePair,
+} from './bytes.js'
 
 const PAGE_SIZES = [512, 1024, 4096, 8192, 65536]
 const fixtures = fileURLToPath(new URL('../../../shared/fixtures/litefs/wal-reader', import.meta.url))
-
-function headerOf(wal: Uint8Array): WalHeader {
-  const header = parseWalHeader(wal)
-  if (header === undefined) throw new Error('Cannot use the log: its header is not valid')
-  return header
-}
-
-function transactionsOf(wal: Uint8Array): WalTransaction[] {
-  const header = headerOf(wal)
-  return [...walTransactions(header, firstCursor(header), readAtOf(wal))]
-}
-
-/** What the database file becomes when our transactions are written into it, as a checkpoint would. */
-function checkpointed(pair: Pair): Buffer {
-  let database = Buffer.from(pair.database)
-  if (parseWalHeader(pair.side) === undefined) return database
-  const { pageSize } = headerOf(pair.side)
-  for (const transaction of transactionsOf(pair.side)) {
-    const size = transaction.commit * pageSize
-    const next = Buffer.alloc(size)
-    database.copy(next)
-    for (const { pgno, offset } of lastFrames(transaction)) {
-      pair.side.copy(next, (pgno - 1) * pageSize, offset, offset + pageSize)
-    }
-    database = next
-  }
-  return database
-}
-
-/** What SQLite makes of the same pair. */
-function checkpointedBySqlite(file: string, pair: Pair): Buffer {
-  writePair(file, '-wal', pair)
-  const db = new Database(file)
-  db.pragma('wal_checkpoint(TRUNCATE)')
-  db.close()
-  return readFileSync(file)
-}
 
 function openWal(file: string, pageSize: number): Database.Database {
   const db = new Database(file)
@@ -92,6 +61,8 @@ function work(db: Database.Database): number {
   db.exec('BEGIN; UPDATE t SET v = randomblob(250); ROLLBACK')
   run('DELETE FROM t WHERE id > 100')
   run('PRAGMA incremental_vacuum')
+  run(`BEGIN; INSERT INTO t (v) SELECT randomblob(2000) FROM t; DELETE FROM t WHERE id > 90;
+       PRAGMA incremental_vacuum; COMMIT`)
   run('VACUUM')
   run('INSERT INTO t (v) VALUES (1)')
   return commits
@@ -116,6 +87,19 @@ t.test('a log of every page size becomes the database that SQLite makes of it', 
       transactions.some((transaction) => new Set(transaction.pgnos).size < transaction.pgnos.length) || pageSize > 4096,
       `${pageSize}: a page occurs twice in a transaction`,
     )
+    t.ok(
+      transactions.some((transaction) => transaction.pgnos.some((pgno) => pgno > transaction.commit)),
+      `${pageSize}: a transaction drops a page that it has written`,
+    )
+    for (const transaction of transactions) {
+      const kept = [...new Set(transaction.pgnos)].filter((pgno) => pgno <= transaction.commit)
+      const pages = lastFrames(transaction)
+      t.same(
+        pages.map(({ pgno }) => pgno),
+        kept.sort((a, b) => a - b),
+      )
+      t.ok(pages.every(({ pgno, frame }) => transaction.pgnos.lastIndexOf(pgno) === frame))
+    }
     t.equal(last?.commit, db.pragma('page_count', { simple: true }))
     t.ok(checkpointed(pair).equals(checkpointedBySqlite(path.join(directory, 'copy.db'), pair)), `${pageSize}: content`)
 
@@ -184,6 +168,7 @@ t.test('one transaction on the commit path, its last bytes not yet in the file',
   const wal = readPair(file, '-wal').side
   db.close()
   const header = headerOf(wal)
+  const scratch = new Uint8Array(3 * (512 + 24) + 100).subarray(7)
   let cursor = firstCursor(header)
   for (const expected of transactionsOf(wal)) {
     const end = expected.end.offset
@@ -193,6 +178,7 @@ t.test('one transaction on the commit path, its last bytes not yet in the file',
       return readAtOf(wal.subarray(0, end))(into, offset)
     }
     t.same(transactionAt(header, cursor, end, readAt), expected)
+    t.same(transactionAt(header, cursor, end, readAt, scratch), expected)
     t.equal(furthest, end, 'nothing past the end was asked for')
     t.equal(transactionAt(header, cursor, end - 1, readAt), undefined, 'a byte is missing')
     t.equal(transactionAt(header, cursor, end, readAtOf(wal.subarray(0, end - 1))), undefined, 'the file is short')
