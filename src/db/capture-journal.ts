@@ -1,0 +1,108 @@
+import { databasePageCount, parseDatabaseHeader, DATABASE_HEADER_SIZE } from '../sqlite/database-header.js'
+import type { BackingFile } from './backing-file.js'
+import type { Captured, Committer } from './committer.js'
+import type { DatabaseFiles } from './database-files.js'
+import { DirtyPages } from './dirty-pages.js'
+import { NO_WAL, type TransactionPages, withGrowth } from './transaction.js'
+
+/**
+ * Collects what rollback-journal transactions write to the database file, and captures it when the journal ends: by being unlinked,
+ * truncated or zeroed, whichever the journal mode does. The dirty pages come from the writes, never from the journal: pages that were
+ * free when the transaction began are not in it. A rollback ends the same way, with every page as it was, and is no transaction.
+ */
+export class JournalCapture {
+  readonly #committer: Committer
+  readonly #files: DatabaseFiles
+  readonly #dirty = new DirtyPages()
+  /** Page size or content are unknown: every page may have changed. */
+  #everything = false
+  #synced = false
+
+  constructor(committer: Committer, files: DatabaseFiles) {
+    this.#committer = committer
+    this.#files = files
+  }
+
+  /** Whether something was written since the last transaction. */
+  get pending(): boolean {
+    return this.#everything || this.#dirty.size > 0
+  }
+
+  written(offset: number, length: number): void {
+    const { pageSize } = this.#committer.state
+    this.#synced = false
+    if (pageSize === 0) {
+      this.#everything = true
+      return
+    }
+    const last = Math.floor((offset + length - 1) / pageSize) + 1
+    for (let pgno = Math.floor(offset / pageSize) + 1; pgno <= last; pgno++) this.#dirty.add(pgno)
+  }
+
+  truncated(): void {
+    this.#synced = false
+    if (this.#committer.state.pageSize === 0) this.#everything = true
+  }
+
+  /** The application waited for the database file to reach the disk, so it will expect its commit there too. */
+  synced(): void {
+    this.#synced = true
+  }
+
+  /** The journal is about to end. Captures what changed; throws when that cannot be stored, and then nothing has happened. */
+  finish(): Captured | undefined {
+    if (!this.#files.exists('database')) return undefined
+    const captured = this.#files.with('database', (file) => this.#capture(file))
+    this.#dirty.clear()
+    this.#everything = false
+    this.#synced = false
+    return captured
+  }
+
+  /** The journal could not be ended after all. */
+  unfinish(captured: Captured): void {
+    this.#committer.undo(captured)
+    this.#everything = true
+  }
+
+  #capture(file: BackingFile): Captured | undefined {
+    const { state } = this.#committer
+    const size = file.size()
+    const bytes = Buffer.alloc(DATABASE_HEADER_SIZE)
+    file.read(bytes, 0, bytes.length, 0)
+    const header = parseDatabaseHeader(bytes)
+    if (header === undefined) {
+      // Not a SQLite database (yet): a plain file of this node, or a first transaction that was rolled back.
+      return undefined
+    }
+    const pageCount = databasePageCount(header, size)
+    if (!this.pending && pageCount === state.pageCount) return undefined
+    const pages = dirtyTransaction(file, header.pageSize, pageCount, this.#changedPages(header.pageSize, pageCount))
+    return this.#committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: this.#synced })
+  }
+
+  #changedPages(pageSize: number, pageCount: number): Uint32Array {
+    const { state } = this.#committer
+    if (this.#everything || pageSize !== state.pageSize) return withGrowth(new Uint32Array(0), 0, pageCount, pageSize)
+    const dirty = Uint32Array.from(this.#dirty.ascending()).filter((pgno) => pgno <= pageCount)
+    return withGrowth(dirty, state.pageCount, pageCount, pageSize)
+  }
+}
+
+/** Pages read from the database file; what lies beyond its end reads as zeros, as it does for SQLite. */
+function dirtyTransaction(
+  file: BackingFile,
+  pageSize: number,
+  pageCount: number,
+  pgnos: Uint32Array,
+): TransactionPages {
+  return {
+    pageSize,
+    pageCount,
+    pgnos,
+    read(index, into) {
+      const n = file.read(into, 0, pageSize, ((pgnos[index] ?? 0) - 1) * pageSize)
+      into.fill(0, n)
+    },
+  }
+}

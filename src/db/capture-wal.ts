@@ -1,0 +1,261 @@
+import type { Position } from '../ltx/names.js'
+import { pageChecksum } from '../native.js'
+import { FRAME_HEADER_SIZE, parseFrameHeader, parseWalHeader, WAL_HEADER_SIZE, type WalHeader } from '../sqlite/wal.js'
+import type { WalIndexHeader } from '../sqlite/wal-index.js'
+import { lastFrames, type ReadAt, type WalCursor, type WalPage, type WalTransaction } from '../sqlite/wal-scan.js'
+import type { BackingFile } from './backing-file.js'
+import type { Captured, Committer } from './committer.js'
+import type { DatabaseFiles } from './database-files.js'
+import { type TransactionPages, withGrowth } from './transaction.js'
+import { WalTail } from './wal-tail.js'
+
+/** The newest transaction in the WAL. */
+interface Newest {
+  readonly captured: Captured
+  /** Cursor before its first frame. */
+  readonly before: WalCursor
+  /** Page of its commit frame. */
+  readonly lastPgno: number
+  /** Until SQLite's wal-index covers it, the next writer may still overwrite it. */
+  provisional: boolean
+}
+
+/**
+ * Captures the transactions of one WAL at the write that completes their commit frame, before that write reaches the file.
+ *
+ * A captured transaction is provisional until the wal-index covers it: an application that dies in between leaves frames that the next
+ * writer overwrites. Such a write below the captured end takes the transaction back.
+ */
+export class WalCapture {
+  readonly #committer: Committer
+  readonly #files: DatabaseFiles
+  readonly #tail = new WalTail()
+  #newest: Newest | undefined
+
+  constructor(committer: Committer, files: DatabaseFiles) {
+    this.#committer = committer
+    this.#files = files
+  }
+
+  /** Whether the database is in WAL mode with a WAL in use: writes to the database file are checkpoints then. */
+  get active(): boolean {
+    return this.#tail.header !== undefined
+  }
+
+  get provisional(): boolean {
+    return this.#newest?.provisional ?? false
+  }
+
+  /** The position that no writer can take back any more. */
+  get position(): Position {
+    return this.#newest?.provisional ? this.#newest.captured.before : this.#committer.position
+  }
+
+  /** Writes `data` to the WAL. Throws before anything is written when a transaction that it completes cannot be stored. */
+  write(file: BackingFile, data: Uint8Array, offset: number): void {
+    if (offset < WAL_HEADER_SIZE) {
+      this.#writeHeader(file, data, offset)
+      return
+    }
+    if (this.active && offset < this.#tail.committed.offset) this.#takeBack(offset)
+    const readAt = overlaid(file, data, offset)
+    const start = this.#tail.committed
+    const made: Newest[] = []
+    try {
+      for (const transaction of this.#tail.write(offset, data, readAt)) this.#capture(transaction, readAt, made)
+      file.write(data, offset)
+    } catch (error) {
+      for (const newest of made.reverse()) this.#undo(newest)
+      this.#tail.moveTo(start)
+      throw error
+    }
+  }
+
+  truncate(file: BackingFile, size: number): void {
+    if (this.active && size < this.#tail.committed.offset) {
+      if (size > WAL_HEADER_SIZE) throw new Error(`Cannot truncate WAL to ${size} bytes: it would cut transactions in two`)
+      this.#end()
+    }
+    file.truncate(size)
+  }
+
+  /** The WAL's name is about to be removed. */
+  removing(): void {
+    this.#end()
+  }
+
+  /** The database is gone; whatever is still written to its WAL belongs to nobody. */
+  abandon(): void {
+    this.#tail.reset(undefined)
+    this.#newest = undefined
+  }
+
+  /**
+   * Makes the newest transaction final if SQLite can see it. `index` is the wal-index now, undefined when nobody has it open: then the
+   * next opener's recovery will find the frames.
+   */
+  settle(index: WalIndexHeader | undefined): void {
+    const { header } = this.#tail
+    if (this.#newest === undefined || header === undefined) return
+    if (index === undefined) {
+      this.#newest.provisional = false
+      return
+    }
+    const frames = (this.#tail.committed.offset - WAL_HEADER_SIZE) / (FRAME_HEADER_SIZE + header.pageSize)
+    const sameWal = index.salt1 === header.salt1 && index.salt2 === header.salt2
+    if (index.valid && sameWal && index.mxFrame >= frames) this.#newest.provisional = false
+  }
+
+  #capture(transaction: WalTransaction, readAt: ReadAt, made: Newest[]): void {
+    const header = this.#tail.header
+    if (header === undefined) return
+    if (this.#isPadding(header, transaction, readAt)) {
+      this.#tail.moveTo(transaction.end)
+      return
+    }
+    const pages = this.#pagesOf(header, transaction, readAt)
+    const { salt1, salt2 } = header
+    const wal = { offset: transaction.start, size: transaction.end.offset - transaction.start, salt1, salt2 }
+    const captured = this.#committer.commit(pages, { wal, skipUnchanged: false, durable: false })
+    if (captured === undefined) throw new Error('a WAL transaction always spends a TXID')
+    const lastPgno = transaction.pgnos.at(-1) ?? 0
+    this.#newest = { captured, before: this.#tail.committed, lastPgno, provisional: true }
+    made.push(this.#newest)
+    this.#tail.moveTo(transaction.end)
+  }
+
+  #undo(newest: Newest): void {
+    this.#committer.undo(newest.captured)
+    this.#tail.moveTo(newest.before)
+    this.#newest = undefined
+  }
+
+  /** A writer overwrites the newest transaction: it went by a wal-index that does not have it. */
+  #takeBack(offset: number): void {
+    const newest = this.#newest
+    if (newest === undefined || offset < newest.before.offset) {
+      throw new Error(`Cannot write WAL at ${offset}: transactions up to ${this.#tail.committed.offset} are in force`)
+    }
+    this.#undo(newest)
+  }
+
+  /** A frame that repeats the commit frame up to the end of a disk sector (databases opened with psow=0). */
+  #isPadding(header: WalHeader, transaction: WalTransaction, readAt: ReadAt): boolean {
+    const newest = this.#newest
+    const { state } = this.#committer
+    if (newest === undefined || !newest.provisional || transaction.pgnos.length !== 1) return false
+    if (transaction.pgnos[0] !== newest.lastPgno || transaction.commit !== state.pageCount) return false
+    const page = Buffer.alloc(header.pageSize)
+    readAt(page, transaction.start + FRAME_HEADER_SIZE)
+    return this.#matchesState(newest.lastPgno, page)
+  }
+
+  #matchesState(pgno: number, page: Uint8Array): boolean {
+    const sums = new Uint32Array(4)
+    pageChecksum(sums, 0, pgno, page, 0, page.length)
+    this.#committer.state.checksums.get(pgno, sums, 1)
+    return sums[0] === sums[2] && sums[1] === sums[3]
+  }
+
+  #pagesOf(header: WalHeader, transaction: WalTransaction, readAt: ReadAt): TransactionPages {
+    const { pageSize } = header
+    const frames = lastFrames(transaction)
+    const logged = Uint32Array.from(frames, (frame) => frame.pgno)
+    const pgnos = withGrowth(logged, this.#committer.state.pageCount, transaction.commit, pageSize)
+    if (pgnos === logged) {
+      return { pageSize, pageCount: transaction.commit, pgnos, read: (i, into) => readFrame(readAt, frames[i], into) }
+    }
+    const byPgno = new Map(frames.map((frame) => [frame.pgno, frame]))
+    const read = (index: number, into: Uint8Array) => {
+      const pgno = pgnos[index] ?? 0
+      const frame = byPgno.get(pgno)
+      if (frame === undefined) this.#readUnlogged(pgno, transaction.start, readAt, into)
+      else readFrame(readAt, frame, into)
+    }
+    return { pageSize, pageCount: transaction.commit, pgnos, read }
+  }
+
+  /**
+   * A page by which the database grew without logging it (SQLite leaves out free pages). What SQLite would read there: an older frame of
+   * this WAL, else the database file, else zeros.
+   */
+  #readUnlogged(pgno: number, before: number, readAt: ReadAt, into: Uint8Array): void {
+    const frameSize = FRAME_HEADER_SIZE + into.length
+    const bytes = Buffer.alloc(FRAME_HEADER_SIZE)
+    for (let offset = before - frameSize; offset >= WAL_HEADER_SIZE; offset -= frameSize) {
+      readAt(bytes, offset)
+      if (parseFrameHeader(bytes, 0).pgno === pgno) {
+        readAt(into, offset + FRAME_HEADER_SIZE)
+        return
+      }
+    }
+    const n = this.#files.with('database', (file) => file.read(into, 0, into.length, (pgno - 1) * into.length))
+    into.fill(0, n)
+  }
+
+  #writeHeader(file: BackingFile, data: Uint8Array, offset: number): void {
+    if (this.active) this.#beforeOverwrite()
+    file.write(data, offset)
+    const bytes = Buffer.alloc(WAL_HEADER_SIZE)
+    const n = file.read(bytes, 0, bytes.length, 0)
+    const header = n === bytes.length ? parseWalHeader(bytes) : undefined
+    if (header !== undefined && sameWal(header, this.#tail.header)) return
+    this.#tail.reset(header)
+    this.#newest = undefined
+  }
+
+  #end(): void {
+    if (!this.active) return
+    this.#beforeOverwrite()
+    this.#tail.reset(undefined)
+    this.#newest = undefined
+  }
+
+  /** The frames are about to go: the LTX files must be safe, and it must be known whether the newest transaction counts. */
+  #beforeOverwrite(): void {
+    if (this.#newest?.provisional && !this.#isInDatabase(this.#newest)) this.#undo(this.#newest)
+    this.#committer.ensureDurable()
+  }
+
+  /** SQLite lets a WAL go only when everything that it sees there is in the database file; frames that it does not see are not. */
+  #isInDatabase(newest: Newest): boolean {
+    const { pageSize, pageCount } = this.#committer.state
+    const page = Buffer.alloc(pageSize)
+    return this.#files.with('database', (file) =>
+      newest.captured.inverse.pgnos.every((pgno) => {
+        if (pgno > pageCount) return true
+        const n = file.read(page, 0, pageSize, (pgno - 1) * pageSize)
+        page.fill(0, n)
+        return this.#matchesState(pgno, page)
+      }),
+    )
+  }
+}
+
+function sameWal(a: WalHeader, b: WalHeader | undefined): boolean {
+  return b !== undefined && a.salt1 === b.salt1 && a.salt2 === b.salt2 && a.s1 === b.s1 && a.s2 === b.s2
+}
+
+function readFrame(readAt: ReadAt, frame: WalPage | undefined, into: Uint8Array): void {
+  if (frame === undefined || readAt(into, frame.offset) !== into.length) throw new Error('a captured frame is not in the WAL')
+}
+
+/** The file as it will be once `data` is written at `offset`. */
+function overlaid(file: BackingFile, data: Uint8Array, offset: number): ReadAt {
+  const end = offset + data.length
+  return (into, at) => {
+    const wanted = at + into.length
+    if (at >= offset && wanted <= end) {
+      into.set(data.subarray(at - offset, wanted - offset))
+      return into.length
+    }
+    let n = file.read(into, 0, into.length, at)
+    if (wanted <= offset || at >= end) return n
+    const from = Math.max(at, offset)
+    const to = Math.min(wanted, end)
+    if (at + n < from) into.fill(0, n, from - at)
+    into.set(data.subarray(from - offset, to - offset), from - at)
+    n = Math.max(n, to - at)
+    return n
+  }
+}

@@ -1,0 +1,117 @@
+import path from 'node:path'
+import { LtxEncoder } from '../ltx/encoder.js'
+import { formatLtxName, type Position } from '../ltx/names.js'
+import { type LtxSink, LtxSpool } from './ltx-spool.js'
+import type { Change, PageState } from './page-state.js'
+import { encodeTransaction, type TransactionPages, type WalSpan } from './transaction.js'
+
+/** What every database of a node shares. */
+export interface CommitSettings {
+  readonly sink: LtxSink
+  readonly nodeId: bigint
+  /** LZ4 in LTX files (`data.compress`). */
+  readonly compress: boolean
+  /** Every commit waits for the disk, whatever the application asked for (`data.sync: full`). */
+  readonly syncEveryCommit: boolean
+  /** Wall clock, milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+/** A transaction that was captured, with what is needed to take it back. */
+export interface Captured {
+  /** Applying it to the state undoes the transaction. */
+  readonly inverse: Change
+  readonly file: string
+  /** Position before and after. */
+  readonly before: Position
+  readonly after: Position
+  /** Its sequence number in the sink. */
+  readonly sequence: number
+}
+
+export interface CommitOptions {
+  readonly wal: WalSpan
+  readonly skipUnchanged: boolean
+  /** Wait until the disk has it. */
+  readonly durable: boolean
+}
+
+/** Turns transactions of one database into LTX files and keeps the database's position with them. */
+export class Committer {
+  readonly state: PageState
+  readonly #ltxDir: string
+  readonly #settings: CommitSettings
+  #lastSequence = 0
+  #lastCommitMs: number
+
+  /** `state` is what the LTX files on disk lead to. */
+  constructor(ltxDir: string, settings: CommitSettings, state: PageState, lastCommitMs: number) {
+    this.#ltxDir = ltxDir
+    this.#settings = settings
+    this.state = state
+    this.#lastCommitMs = lastCommitMs
+  }
+
+  get position(): Position {
+    return { txid: this.state.txid, checksum: this.state.checksum }
+  }
+
+  /** Wall-clock time of the last transaction, milliseconds; 0 when there was none. */
+  get lastCommitMs(): number {
+    return this.#lastCommitMs
+  }
+
+  /**
+   * Captures one transaction. When it throws, nothing has changed and nothing is stored: the caller answers the write with that error,
+   * and SQLite rolls back. Returns undefined where `skipUnchanged` finds no change.
+   */
+  commit(pages: TransactionPages, options: CommitOptions): Captured | undefined {
+    const { sink, nodeId, compress, syncEveryCommit, now } = this.#settings
+    const before = this.position
+    const timestampMs = now()
+    const spool = new LtxSpool(this.#ltxDir)
+    let file = ''
+    let change: Change | undefined
+    let sequence = 0
+    try {
+      const encoder = new LtxEncoder((chunk) => spool.write(chunk), { compress })
+      const { wal, skipUnchanged } = options
+      change = encodeTransaction(this.state, pages, encoder, { wal, timestampMs, nodeId, skipUnchanged, txidCount: 1 })
+      if (change === undefined) {
+        spool.discard()
+        return undefined
+      }
+      file = path.join(this.#ltxDir, formatLtxName(change.txid, change.txid))
+      sequence = spool.store(file, sink)
+    } catch (error) {
+      spool.discard()
+      throw error
+    }
+    this.#lastSequence = Math.max(this.#lastSequence, sequence)
+    const inverse = this.state.apply(change)
+    this.#lastCommitMs = timestampMs
+    const captured: Captured = { inverse, file, before, after: this.position, sequence }
+    if (options.durable || syncEveryCommit) this.#syncOrUndo(captured)
+    return captured
+  }
+
+  /** Takes back the newest transaction: SQLite dropped it. */
+  undo(captured: Captured): void {
+    this.#settings.sink.undo(captured.file)
+    this.state.apply(captured.inverse)
+  }
+
+  /** Returns when every transaction of this database is durable. Throws a system error. */
+  ensureDurable(): void {
+    if (this.#lastSequence > 0) this.#settings.sink.sync(this.#lastSequence)
+  }
+
+  #syncOrUndo(captured: Captured): void {
+    try {
+      this.#settings.sink.sync(captured.sequence)
+    } catch (error) {
+      this.undo(captured)
+      throw error
+    }
+  }
+}

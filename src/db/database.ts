@@ -1,0 +1,164 @@
+import type { Position } from '../ltx/names.js'
+import type { WalIndexHeader } from '../sqlite/wal-index.js'
+import type { BackingFile } from './backing-file.js'
+import { JournalCapture } from './capture-journal.js'
+import { WalCapture } from './capture-wal.js'
+import { type CommitSettings, Committer } from './committer.js'
+import { DatabaseFiles, type FileKind } from './database-files.js'
+import type { DatabaseLayout } from './layout.js'
+import type { PageState } from './page-state.js'
+import { NO_WAL } from './transaction.js'
+
+/** A rollback journal's first bytes; zeroed, the journal counts as ended (sqlite.md: PERSIST). */
+const JOURNAL_MAGIC_SIZE = 8
+
+/** Where a database starts from: what recovery found, or nothing. */
+export interface DatabaseStart {
+  readonly state: PageState
+  /** Wall-clock time of the last transaction, milliseconds; 0 when there was none. */
+  readonly lastCommitMs: number
+}
+
+/** One database of this node: its files as the mount sees them, and every transaction captured on the way. */
+export class Database {
+  readonly name: string
+  readonly layout: DatabaseLayout
+  readonly files: DatabaseFiles
+  readonly #committer: Committer
+  readonly #journal: JournalCapture
+  readonly #wal: WalCapture
+
+  readonly #onProvisional: (database: Database) => void
+
+  /** `onProvisional` is told of each transaction that is not final yet. */
+  constructor(
+    name: string,
+    layout: DatabaseLayout,
+    settings: CommitSettings,
+    start: DatabaseStart,
+    onProvisional: (database: Database) => void,
+  ) {
+    this.name = name
+    this.layout = layout
+    this.files = new DatabaseFiles(layout)
+    this.#committer = new Committer(layout.ltxDir, settings, start.state, start.lastCommitMs)
+    this.#journal = new JournalCapture(this.#committer, this.files)
+    this.#wal = new WalCapture(this.#committer, this.files)
+    this.#onProvisional = onProvisional
+  }
+
+  /** The position that no writer can take back any more. */
+  get position(): Position {
+    return this.#wal.position
+  }
+
+  /** The newest transaction is in the WAL, but it is not known yet whether SQLite can see it. */
+  get provisional(): boolean {
+    return this.#wal.provisional
+  }
+
+  /** Whether every write to the database file belongs to a captured transaction. */
+  get complete(): boolean {
+    return !this.#journal.pending
+  }
+
+  get lastCommitMs(): number {
+    return this.#committer.lastCommitMs
+  }
+
+  /** Page size, page count and page checksums, for saving and for snapshots. Not to be changed. */
+  get state(): PageState {
+    return this.#committer.state
+  }
+
+  /** Writes all of `data`. Throws a system error, with nothing captured, when the transaction that it completes cannot be stored. */
+  write(kind: FileKind, file: BackingFile, data: Uint8Array, offset: number): void {
+    if (!this.files.isCurrent(kind, file) || kind === 'shm') {
+      file.write(data, offset)
+    } else if (kind === 'wal') {
+      this.#wal.write(file, data, offset)
+      if (this.#wal.provisional) this.#onProvisional(this)
+    } else if (kind === 'journal') {
+      this.#writeJournal(file, data, offset)
+    } else {
+      file.write(data, offset)
+      if (!this.#wal.active) this.#journal.written(offset, data.length)
+    }
+  }
+
+  truncate(kind: FileKind, file: BackingFile, size: number): void {
+    if (!this.files.isCurrent(kind, file) || kind === 'shm') {
+      file.truncate(size)
+    } else if (kind === 'wal') {
+      this.#wal.truncate(file, size)
+    } else if (kind === 'journal') {
+      if (size === 0) this.#endJournal(() => file.truncate(0))
+      else file.truncate(size)
+    } else {
+      file.truncate(size)
+      if (!this.#wal.active) this.#journal.truncated()
+    }
+  }
+
+  sync(kind: FileKind, file: BackingFile, dataOnly: boolean): void {
+    file.sync(dataOnly)
+    if (kind === 'database' && this.files.isCurrent(kind, file) && !this.#wal.active) this.#journal.synced()
+  }
+
+  /** Removes one of the files. Removing the database drops it: an LTX file with no pages says so. */
+  remove(kind: FileKind): void {
+    if (kind === 'journal') {
+      this.#endJournal(() => this.files.remove('journal'))
+    } else if (kind === 'wal') {
+      this.#wal.removing()
+      this.files.remove('wal')
+    } else if (kind === 'database') {
+      this.#drop()
+    } else {
+      this.files.remove(kind)
+    }
+  }
+
+  /** The last user closed the database file: what was written without a journal is complete now. */
+  closed(): void {
+    if (this.files.isOpen('database') || this.#wal.active || !this.#journal.pending) return
+    if (this.files.exists('journal')) return
+    this.#journal.finish()
+  }
+
+  /** See WalCapture.settle. */
+  settle(index: WalIndexHeader | undefined): void {
+    this.#wal.settle(index)
+  }
+
+  #writeJournal(file: BackingFile, data: Uint8Array, offset: number): void {
+    const zeroed = offset === 0 && data.subarray(0, JOURNAL_MAGIC_SIZE).every((byte) => byte === 0)
+    if (zeroed) this.#endJournal(() => file.write(data, offset))
+    else file.write(data, offset)
+  }
+
+  /** Captures the transaction whose journal `end` ends. The journal stays, and with it the way back, when that fails. */
+  #endJournal(end: () => void): void {
+    const captured = this.#wal.active ? undefined : this.#journal.finish()
+    try {
+      end()
+    } catch (error) {
+      if (captured !== undefined) this.#journal.unfinish(captured)
+      throw error
+    }
+  }
+
+  #drop(): void {
+    const { state } = this.#committer
+    this.#wal.abandon()
+    const pages = { pageSize: state.pageSize, pageCount: 0, pgnos: new Uint32Array(0), read: () => {} }
+    const options = { wal: NO_WAL, skipUnchanged: true, durable: true }
+    const captured = state.pageCount === 0 ? undefined : this.#committer.commit(pages, options)
+    try {
+      this.files.remove('database')
+    } catch (error) {
+      if (captured !== undefined) this.#committer.undo(captured)
+      throw error
+    }
+  }
+}

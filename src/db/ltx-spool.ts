@@ -1,0 +1,91 @@
+import fs from 'node:fs'
+import path from 'node:path'
+
+/** LTX files up to this size (bytes) stay in memory until the log has them; larger ones are streamed to a file. */
+export const MEMORY_LIMIT = 1 << 20
+
+/** Where finished LTX files go. The store keeps them safe; a database only says what exists. */
+export interface LtxSink {
+  /**
+   * Stores a small LTX file: it will exist at `file`, whatever crashes, once `sync` has covered the returned sequence number.
+   * `data` is kept, not copied. Throws a system error, ENOSPC among them, when it cannot be stored.
+   */
+  append(file: string, data: Uint8Array): number
+  /** Takes note of a large LTX file that is on disk already; returns its sequence number. */
+  adopt(file: string): number
+  /** Makes everything up to a sequence number durable before it returns. Throws a system error. */
+  sync(sequence: number): void
+  /** The LTX file never happened: SQLite dropped its transaction. A later `append` may use the same name. */
+  undo(file: string): void
+}
+
+/** Collects the bytes of one LTX file: in memory, and from MEMORY_LIMIT on in a temporary file beside its final place. */
+export class LtxSpool {
+  readonly #temporary: string
+  #buffer = Buffer.allocUnsafe(16 << 10)
+  #used = 0
+  #fd: number | undefined
+
+  /** `ltxDir` must exist. */
+  constructor(ltxDir: string) {
+    this.#temporary = path.join(ltxDir, 'next.ltx.tmp')
+  }
+
+  /** Copies the chunk. Throws a system error. */
+  write(chunk: Uint8Array): void {
+    if (this.#used + chunk.length > this.#buffer.length) this.#makeRoom(chunk.length)
+    this.#buffer.set(chunk, this.#used)
+    this.#used += chunk.length
+  }
+
+  /** Moves the finished file to `file` or into the sink; returns its sequence number there. */
+  store(file: string, sink: LtxSink): number {
+    if (this.#fd === undefined) return sink.append(file, this.#buffer.subarray(0, this.#used))
+    this.#flush(this.#fd)
+    fs.fsyncSync(this.#fd)
+    this.#close()
+    fs.renameSync(this.#temporary, file)
+    syncDirectory(path.dirname(file))
+    return sink.adopt(file)
+  }
+
+  discard(): void {
+    if (this.#fd === undefined) return
+    this.#close()
+    fs.rmSync(this.#temporary, { force: true })
+  }
+
+  #makeRoom(length: number): void {
+    if (this.#used + length <= MEMORY_LIMIT && this.#fd === undefined) {
+      const larger = Buffer.allocUnsafe(Math.min(MEMORY_LIMIT, 2 * (this.#used + length)))
+      larger.set(this.#buffer.subarray(0, this.#used))
+      this.#buffer = larger
+      return
+    }
+    if (this.#fd === undefined) this.#fd = fs.openSync(this.#temporary, 'w', 0o644)
+    this.#flush(this.#fd)
+    if (length > this.#buffer.length) this.#buffer = Buffer.allocUnsafe(length)
+  }
+
+  #flush(fd: number): void {
+    let done = 0
+    while (done < this.#used) done += fs.writeSync(fd, this.#buffer, done, this.#used - done)
+    this.#used = 0
+  }
+
+  #close(): void {
+    if (this.#fd === undefined) return
+    fs.closeSync(this.#fd)
+    this.#fd = undefined
+  }
+}
+
+/** Makes the names in a directory durable. */
+export function syncDirectory(dir: string): void {
+  const fd = fs.openSync(dir, 'r')
+  try {
+    fs.fsyncSync(fd)
+  } finally {
+    fs.closeSync(fd)
+  }
+}

@@ -1,0 +1,77 @@
+import fs from 'node:fs'
+import path from 'node:path'
+import { DATABASE_HEADER_SIZE, parseDatabaseHeader } from '../sqlite/database-header.js'
+import { journalRecords, readJournalHeader, superJournalName } from '../sqlite/journal.js'
+import type { ReadAt } from '../sqlite/wal-scan.js'
+import type { DatabaseLayout } from './layout.js'
+import { syncDirectory } from './ltx-spool.js'
+
+/** What a start found beside the database. `committed`: the super-journal is gone, so its transaction stands although the journal is there. */
+export type JournalOutcome = 'none' | 'rolled back' | 'committed'
+
+/**
+ * Ends a hot journal as SQLite's next reader would, before anybody reads: pages back into the database, database back to its size, both on
+ * disk, then the journal removed. Does the same again when it was interrupted. A journal that is not hot stays.
+ */
+export function recoverJournal(layout: DatabaseLayout, superJournalExists: (name: string) => boolean): JournalOutcome {
+  if (!fs.existsSync(layout.journal)) return 'none'
+  const journal = fs.openSync(layout.journal, 'r')
+  try {
+    const { size } = fs.fstatSync(journal)
+    const readAt = reader(journal)
+    const pageSize = pageSizeOf(layout.database)
+    if (readJournalHeader(readAt, size, pageSize) === undefined) return 'none'
+    const superJournal = superJournalName(readAt, size)
+    if (superJournal !== undefined && !superJournalExists(superJournal)) return remove(layout.journal, 'committed')
+    rollBack(layout.database, readAt, size, pageSize)
+    return remove(layout.journal, 'rolled back')
+  } finally {
+    fs.closeSync(journal)
+  }
+}
+
+/** Reads a whole range, or as much of it as the file has. */
+export function reader(fd: number): ReadAt {
+  return (into, offset) => {
+    let done = 0
+    while (done < into.length) {
+      const n = fs.readSync(fd, into, done, into.length - done, offset + done)
+      if (n === 0) break
+      done += n
+    }
+    return done
+  }
+}
+
+function remove(journal: string, outcome: JournalOutcome): JournalOutcome {
+  fs.unlinkSync(journal)
+  syncDirectory(path.dirname(journal))
+  return outcome
+}
+
+function rollBack(database: string, readAt: ReadAt, size: number, databasePageSize: number): void {
+  const header = readJournalHeader(readAt, size, databasePageSize)
+  if (header === undefined || !fs.existsSync(database)) return
+  const fd = fs.openSync(database, 'r+')
+  try {
+    for (const record of journalRecords(readAt, size, databasePageSize)) {
+      fs.writeSync(fd, record.data, 0, record.data.length, (record.pgno - 1) * header.pageSize)
+    }
+    fs.ftruncateSync(fd, header.initialPageCount * header.pageSize)
+    fs.fsyncSync(fd)
+  } finally {
+    fs.closeSync(fd)
+  }
+}
+
+function pageSizeOf(database: string): number {
+  if (!fs.existsSync(database)) return 0
+  const fd = fs.openSync(database, 'r')
+  try {
+    const bytes = Buffer.alloc(DATABASE_HEADER_SIZE)
+    reader(fd)(bytes, 0)
+    return parseDatabaseHeader(bytes)?.pageSize ?? 0
+  } finally {
+    fs.closeSync(fd)
+  }
+}

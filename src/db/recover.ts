@@ -1,0 +1,203 @@
+import fs from 'node:fs'
+import { LtxError } from '../ltx/error.js'
+import { lockPage } from '../ltx/checksum.js'
+import type { Log } from '../log.js'
+import { pageChecksum } from '../native.js'
+import { DATABASE_HEADER_SIZE, databasePageCount, parseDatabaseHeader } from '../sqlite/database-header.js'
+import { isPadding } from '../sqlite/wal-scan.js'
+import type { CommitSettings } from './committer.js'
+import type { DatabaseStart } from './database.js'
+import type { DatabaseLayout } from './layout.js'
+import { listLtxDirectory } from './ltx-directory.js'
+import { type LtxSummary, readLtxSummary, withLtxFile } from './ltx-file.js'
+import { syncDirectory } from './ltx-spool.js'
+import { scanPages } from './page-scan.js'
+import { FLAG_HI, PageState } from './page-state.js'
+import { recoverJournal, reader } from './recover-journal.js'
+import { overtakeByLtx, rebuildFromLtx } from './recover-ltx.js'
+import { captureRecovered } from './recover-capture.js'
+import { type FoundWal, findWal, foldWal, removeWal } from './recover-wal.js'
+import { loadChecksums } from './saved-checksums.js'
+
+/** LTX files that are looked through, newest first, for the WAL generation on disk. */
+const GENERATION_SEARCH_FILES = 20_000
+
+/** A database whose content and LTX files cannot be brought together. The store sets it aside. */
+export class RecoveryError extends Error {}
+
+export interface RecoverySettings extends CommitSettings {
+  readonly log: Log
+  /** Whether the super-journal that a journal names still exists. */
+  readonly superJournalExists: (name: string) => boolean
+}
+
+/**
+ * Brings one database to the newest transaction that this node ever acknowledged, whatever state a crash left it in, and returns its
+ * position and page checksums. Afterwards there is no hot journal and no WAL, and the database file is that transaction's content.
+ * Every step can be interrupted and done again. Throws RecoveryError, or a system error (then nothing is wrong with the database).
+ */
+export async function recoverDatabase(layout: DatabaseLayout, settings: RecoverySettings): Promise<DatabaseStart> {
+  fs.mkdirSync(layout.ltxDir, { recursive: true })
+  fs.rmSync(layout.shm, { force: true })
+  for (const name of fs.readdirSync(layout.ltxDir)) {
+    if (name.endsWith('.tmp')) fs.rmSync(`${layout.ltxDir}/${name}`)
+  }
+  const newest = newestLtx(layout, settings.log)
+  const saved = loadChecksums(layout, newest)
+  const journal = recoverJournal(layout, settings.superJournalExists)
+  if (journal !== 'none') settings.log.info(`${layout.dir}: found a hot journal: ${journal}`)
+  if (isEmpty(layout.database)) removeWal(layout)
+  const wal = findWal(layout)
+  try {
+    const state = saved ?? (await contentOf(layout, wal))
+    const lastCommitMs = await reconcile(layout, settings, newest, journal === 'committed', wal, state)
+    if (wal === undefined) removeWal(layout)
+    else if (fs.existsSync(layout.wal)) foldWal(layout, wal)
+    return { state, lastCommitMs }
+  } finally {
+    if (wal !== undefined) fs.closeSync(wal.fd)
+  }
+}
+
+/** SQLite takes the WAL of a database without pages for a leftover and deletes it. */
+function isEmpty(database: string): boolean {
+  return (fs.statSync(database, { throwIfNoEntry: false })?.size ?? 0) === 0
+}
+
+/** Makes content and LTX files agree: `state`, which holds the content's pages, gets its position. Returns the time of the last transaction. */
+async function reconcile(
+  layout: DatabaseLayout,
+  settings: RecoverySettings,
+  newest: LtxSummary | undefined,
+  uncaptured: boolean,
+  wal: FoundWal | undefined,
+  state: PageState,
+): Promise<number> {
+  if (newest === undefined) {
+    if (state.pageCount === 0) return 0
+    return captureRecovered(layout, settings, state, undefined, wal)
+  }
+  state.txid = newest.header.maxTxid
+  if (state.checksum === newest.trailer.postApplyChecksum && state.pageCount === newest.header.commit) {
+    return newest.header.timestamp
+  }
+  const fresh = wal === undefined ? undefined : freshTransactions(layout, newest, wal)
+  if (fresh !== undefined || uncaptured) {
+    settings.log.info(`${layout.dir}: captures what was committed after TXID ${newest.header.maxTxid}`)
+    return captureRecovered(layout, settings, state, newest, fresh)
+  }
+  settings.log.info(`${layout.dir}: applies LTX files up to TXID ${newest.header.maxTxid} again`)
+  if (wal !== undefined) foldWal(layout, wal)
+  if (!overtakeByLtx(layout, newest, state)) {
+    const aside = await rebuildFromLtx(layout, newest, state)
+    if (aside === undefined) {
+      throw new RecoveryError(
+        `Cannot recover database: its content (checksum ${state.checksum.toString(16)}) is not that of its newest LTX file ` +
+          `(${newest.path}), and its LTX files do not reach back to its beginning`,
+      )
+    }
+    settings.log.warn(`${layout.dir}: rebuilt from its LTX files; the content that did not match them is kept in ${aside}`)
+  }
+  return newest.header.timestamp
+}
+
+/** The newest LTX file that is sound; unsound ones after it are renamed. */
+function newestLtx(layout: DatabaseLayout, log: Log): LtxSummary | undefined {
+  for (const entry of listLtxDirectory(layout.ltxDir).reverse()) {
+    try {
+      withLtxFile(entry.path, { verifyPostApply: false }, (decoder) => {
+        for (const _page of decoder.pages()) continue
+        return decoder.trailer
+      })
+      return readLtxSummary(entry.path)
+    } catch (error) {
+      if (!(error instanceof LtxError)) throw error
+      log.warn(`${entry.path}: set aside as ${entry.name}.invalid: ${error.message}`)
+      fs.renameSync(entry.path, `${entry.path}.invalid`)
+      syncDirectory(layout.ltxDir)
+    }
+  }
+  return undefined
+}
+
+/** Page checksums of the content: the database file, and over it what the WAL has. */
+async function contentOf(layout: DatabaseLayout, wal: FoundWal | undefined): Promise<PageState> {
+  const state = new PageState()
+  if (fs.existsSync(layout.database)) {
+    const fd = fs.openSync(layout.database, 'r')
+    try {
+      await scanFile(fd, wal, state)
+    } finally {
+      fs.closeSync(fd)
+    }
+  }
+  if (wal !== undefined) overlay(wal, state)
+  return state
+}
+
+async function scanFile(fd: number, wal: FoundWal | undefined, state: PageState): Promise<void> {
+  const bytes = Buffer.alloc(DATABASE_HEADER_SIZE)
+  reader(fd)(bytes, 0)
+  const header = parseDatabaseHeader(bytes)
+  const pageSize = wal?.header.pageSize ?? header?.pageSize
+  if (pageSize === undefined) return
+  const { size } = fs.fstatSync(fd)
+  const pageCount = wal?.pageCount ?? (header === undefined ? 0 : databasePageCount(header, size))
+  state.pageSize = pageSize
+  state.pageCount = pageCount
+  await scanPages(fd, pageSize, pageCount, state)
+  fillMissing(state, Math.floor(size / pageSize) + 1)
+}
+
+function overlay(wal: FoundWal, state: PageState): void {
+  const { pageSize } = wal.header
+  const page = Buffer.alloc(pageSize)
+  const lock = lockPage(pageSize)
+  for (const [pgno, offset] of wal.images) {
+    if (pgno > wal.pageCount || pgno === lock) continue
+    reader(wal.fd)(page, offset)
+    setPage(state, pgno, page)
+  }
+}
+
+/** Pages from `first` on are beyond the end of the file and read as zeros. */
+function fillMissing(state: PageState, first: number): void {
+  const zeros = Buffer.alloc(state.pageSize)
+  const lock = lockPage(state.pageSize)
+  for (let pgno = first; pgno <= state.pageCount; pgno++) if (pgno !== lock) setPage(state, pgno, zeros)
+}
+
+function setPage(state: PageState, pgno: number, page: Uint8Array): void {
+  const sum = new Uint32Array(2)
+  pageChecksum(sum, 0, pgno, page, 0, page.length)
+  state.setPage(pgno, sum[0] ?? FLAG_HI, sum[1] ?? 0)
+}
+
+/** The part of the WAL after the newest LTX file, undefined when there is none: the WAL is of its time or older. */
+function freshTransactions(layout: DatabaseLayout, newest: LtxSummary, wal: FoundWal): FoundWal | undefined {
+  const { header } = newest
+  if (!sameGeneration(header, wal)) return isOlderGeneration(layout, wal) ? undefined : withoutPadding(wal)
+  const end = header.walOffset + header.walSize
+  const transactions = withoutPadding(wal).transactions.filter((transaction) => transaction.start >= end)
+  return transactions.length === 0 ? undefined : { ...wal, transactions }
+}
+
+/** Frames that only repeat a commit frame spent no TXID when they were captured, so they must not here. */
+function withoutPadding(wal: FoundWal): FoundWal {
+  const readAt = reader(wal.fd)
+  const transactions = wal.transactions.filter((transaction, i, all) => {
+    const previous = all[i - 1]
+    return previous === undefined || !isPadding(wal.header, previous, transaction, readAt)
+  })
+  return { ...wal, transactions }
+}
+
+function sameGeneration(header: LtxSummary['header'], wal: FoundWal): boolean {
+  return header.walOffset > 0 && header.walSalt1 === wal.header.salt1 && header.walSalt2 === wal.header.salt2
+}
+
+/** Whether an older LTX file came from this WAL: then the newest one came after it, and the WAL's end is stale. */
+function isOlderGeneration(layout: DatabaseLayout, wal: FoundWal): boolean {
+  const entries = listLtxDirectory(layout.ltxDir).reverse().slice(1, GENERATION_SEARCH_FILES)
+  return entries.some((entry) => sameGeneration(readLtxSummary(entry.path).header, wal))
+}

@@ -1,0 +1,16 @@
+import fs from 'node:fs/promises'
+import { listLtxDirectory } from './ltx-directory.js'
+
+/**
+ * The LTX files of a directory that were last changed before `olderThanMs` (since the epoch), oldest first, without a gap and never the
+ * newest file: what retention may remove.
+ */
+export async function expiredLtxFiles(ltxDir: string, olderThanMs: number): Promise<string[]> {
+  const expired: string[] = []
+  for (const entry of listLtxDirectory(ltxDir).slice(0, -1)) {
+    const { mtimeMs } = await fs.stat(entry.path)
+    if (mtimeMs >= olderThanMs) break
+    expired.push(entry.path)
+  }
+  return expired
+}

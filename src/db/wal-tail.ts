@@ -1,0 +1,119 @@
+import { walChecksum } from '../native.js'
+import { FRAME_HEADER_SIZE, type FrameHeader, parseFrameHeader, WAL_HEADER_SIZE, type WalHeader } from '../sqlite/wal.js'
+import { type ReadAt, type WalCursor, type WalTransaction, walTransactions } from '../sqlite/wal-scan.js'
+
+/**
+ * Follows the writes to one WAL and finds the one that completes a transaction.
+ *
+ * Frames that arrive in order (header, then page) are checked as they come, so a commit costs no second look at the
+ * WAL. Any other order (a page written again by a spilled transaction, checksums mended afterwards) is left alone
+ * until a write touches a frame that carries a commit size; then the WAL is scanned from the end of the last
+ * transaction. A chain that does not reach that frame is not an error, only not yet a commit.
+ */
+export class WalTail {
+  #header: WalHeader | undefined
+  #committed: WalCursor = { offset: 0, s1: 0, s2: 0 }
+  #next: WalCursor = this.#committed
+  #pgnos: number[] = []
+  #staged: FrameHeader | undefined
+  #stagedBytes = Buffer.alloc(FRAME_HEADER_SIZE)
+  #inOrder = true
+  /** End of the bytes written after the last transaction: below it a header may be mended instead of new. */
+  #writtenEnd = 0
+
+  /** The WAL's header, or undefined while there is no WAL in use. */
+  get header(): WalHeader | undefined {
+    return this.#header
+  }
+
+  /** Where the last transaction ends and the next will start. */
+  get committed(): WalCursor {
+    return this.#committed
+  }
+
+  /** Starts with another WAL (or none), whose transactions up to `committed` are known. */
+  reset(header: WalHeader | undefined, committed?: WalCursor): void {
+    this.#header = header
+    const start =
+      header === undefined ? { offset: 0, s1: 0, s2: 0 } : { offset: WAL_HEADER_SIZE, s1: header.s1, s2: header.s2 }
+    this.moveTo(committed ?? start)
+  }
+
+  /** Declares that the last transaction ends at `committed`: after one was taken, or after it was undone. */
+  moveTo(committed: WalCursor): void {
+    this.#committed = committed
+    this.#writtenEnd = committed.offset
+    this.#restart()
+  }
+
+  /**
+   * Takes note of a write that is about to be made. `readAt` reads the WAL as it will be after the write.
+   * Returns the transactions that the write completes: none, one, or several when someone writes many frames at once.
+   */
+  write(offset: number, data: Uint8Array, readAt: ReadAt): WalTransaction[] {
+    const header = this.#header
+    if (header === undefined || offset + data.length <= this.#committed.offset) return []
+    const rewrites = offset < this.#writtenEnd
+    this.#writtenEnd = Math.max(this.#writtenEnd, offset + data.length)
+
+    if (data.length === FRAME_HEADER_SIZE && offset === this.#committed.offset) this.#restart()
+    if (this.#inOrder && data.length === FRAME_HEADER_SIZE && offset === this.#next.offset) {
+      this.#stagedBytes.set(data)
+      this.#staged = parseFrameHeader(this.#stagedBytes, 0)
+      return rewrites && this.#staged.commit !== 0 ? this.#scan(header, readAt) : []
+    }
+    const staged = this.#staged
+    if (
+      this.#inOrder &&
+      staged !== undefined &&
+      data.length === header.pageSize &&
+      offset === this.#next.offset + FRAME_HEADER_SIZE
+    ) {
+      return this.#body(header, staged, data)
+    }
+    this.#inOrder = false
+    return this.#touchesCommit(header, offset, data.length, readAt) ? this.#scan(header, readAt) : []
+  }
+
+  #restart(): void {
+    this.#next = this.#committed
+    this.#pgnos = []
+    this.#staged = undefined
+    this.#inOrder = true
+  }
+
+  /** Checks one frame against the chain; the page's bytes are at hand. */
+  #body(header: WalHeader, frame: FrameHeader, page: Uint8Array): WalTransaction[] {
+    this.#staged = undefined
+    const sums = Uint32Array.of(this.#next.s1, this.#next.s2)
+    walChecksum(sums, this.#stagedBytes, 0, 8, header.bigEndian)
+    walChecksum(sums, page, 0, page.length, header.bigEndian)
+    const chained = frame.s1 === sums[0] && frame.s2 === sums[1]
+    if (!chained || frame.salt1 !== header.salt1 || frame.salt2 !== header.salt2 || frame.pgno === 0) {
+      this.#inOrder = false
+      return []
+    }
+    this.#pgnos.push(frame.pgno)
+    this.#next = { offset: this.#next.offset + FRAME_HEADER_SIZE + header.pageSize, s1: frame.s1, s2: frame.s2 }
+    if (frame.commit === 0) return []
+    const start = this.#committed.offset
+    return [{ start, end: this.#next, commit: frame.commit, pgnos: Uint32Array.from(this.#pgnos) }]
+  }
+
+  #touchesCommit(header: WalHeader, offset: number, length: number, readAt: ReadAt): boolean {
+    const frameSize = FRAME_HEADER_SIZE + header.pageSize
+    const first = Math.max(0, Math.floor((offset - WAL_HEADER_SIZE) / frameSize))
+    const last = Math.floor((offset + length - 1 - WAL_HEADER_SIZE) / frameSize)
+    const bytes = Buffer.alloc(FRAME_HEADER_SIZE)
+    for (let index = first; index <= last; index++) {
+      if (readAt(bytes, WAL_HEADER_SIZE + index * frameSize) < FRAME_HEADER_SIZE) return false
+      const frame = parseFrameHeader(bytes, 0)
+      if (frame.commit !== 0 && frame.salt1 === header.salt1 && frame.salt2 === header.salt2) return true
+    }
+    return false
+  }
+
+  #scan(header: WalHeader, readAt: ReadAt): WalTransaction[] {
+    return [...walTransactions(header, this.#committed, readAt)]
+  }
+}

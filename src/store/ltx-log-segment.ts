@@ -1,0 +1,88 @@
+import fs from 'node:fs'
+import { allocate } from '../native.js'
+
+/** Bytes of a segment whose space is reserved and written once, so that appending changes no metadata. */
+export const SEGMENT_SIZE = 8 << 20
+/** A segment grows to this size (bytes) when the other one is not free yet; then commits are refused. */
+export const SEGMENT_LIMIT = 64 << 20
+
+/** One of the two files of the LTX log: records are appended from its start until it is full. */
+export class LogSegment {
+  readonly fd: number
+  /** Files that have a record here and may not be on disk by themselves. */
+  files = new Set<string>()
+  #end = 0
+  #allocated: number
+
+  private constructor(fd: number, allocated: number) {
+    this.fd = fd
+    this.#allocated = allocated
+  }
+
+  /** Opens the segment, reserving its space where that has not been done. Throws a system error. */
+  static open(path: string): LogSegment {
+    const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600)
+    const { size } = fs.fstatSync(fd)
+    if (size < SEGMENT_SIZE) {
+      fs.writeSync(fd, Buffer.alloc(SEGMENT_SIZE - size), 0, SEGMENT_SIZE - size, size)
+      fs.fsyncSync(fd)
+    }
+    return new LogSegment(fd, Math.max(size, SEGMENT_SIZE))
+  }
+
+  hasRoom(length: number): boolean {
+    return this.#end + length <= SEGMENT_SIZE
+  }
+
+  /** Whether the segment may go on past its usual size. */
+  canGrow(length: number): boolean {
+    return this.#end + length <= SEGMENT_LIMIT
+  }
+
+  /** Throws a system error; the segment is then as before. */
+  append(record: Uint8Array): void {
+    if (this.#end + record.length > this.#allocated) {
+      allocate(this.fd, this.#allocated, SEGMENT_SIZE)
+      this.#allocated += SEGMENT_SIZE
+    }
+    let done = 0
+    while (done < record.length) done += fs.writeSync(this.fd, record, done, record.length - done, this.#end + done)
+    this.#end += record.length
+  }
+
+  /** Starts again from the beginning; what is there now must not be needed any more. */
+  restart(): void {
+    this.#end = 0
+    this.files = new Set()
+    if (this.#allocated > SEGMENT_SIZE) {
+      fs.ftruncateSync(this.fd, SEGMENT_SIZE)
+      this.#allocated = SEGMENT_SIZE
+    }
+  }
+
+  sync(): void {
+    fs.fdatasyncSync(this.fd)
+  }
+
+  syncLater(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      fs.fdatasync(this.fd, (error) => (error === null ? resolve() : reject(error)))
+    })
+  }
+
+  /** Everything that the file holds, old records after the new ones included. */
+  contents(): Buffer {
+    const bytes = Buffer.alloc(fs.fstatSync(this.fd).size)
+    let done = 0
+    while (done < bytes.length) {
+      const n = fs.readSync(this.fd, bytes, done, bytes.length - done, done)
+      if (n === 0) break
+      done += n
+    }
+    return bytes.subarray(0, done)
+  }
+
+  close(): void {
+    fs.closeSync(this.fd)
+  }
+}

@@ -1,0 +1,161 @@
+import { randomBytes } from 'node:crypto'
+import fs from 'node:fs'
+import fsp from 'node:fs/promises'
+import path from 'node:path'
+import type { CommitSettings } from '../db/committer.js'
+import { Database } from '../db/database.js'
+import { databaseLayout } from '../db/layout.js'
+import { PageState } from '../db/page-state.js'
+import { RecoveryError, recoverDatabase } from '../db/recover.js'
+import { expiredLtxFiles } from '../db/retention.js'
+import { saveChecksums } from '../db/saved-checksums.js'
+import type { Log } from '../log.js'
+import { syncFileSystem } from '../native.js'
+import { DataDirectory } from './data-directory.js'
+import { LtxLog } from './ltx-log.js'
+import { replayLtxLog } from './ltx-log-replay.js'
+import { LogSegment } from './ltx-log-segment.js'
+import { type ReadWalIndex, Settler } from './settler.js'
+
+export interface StoreOptions {
+  readonly dataDir: string
+  /** Where the databases will be seen; super-journals are named by that path. */
+  readonly mountDir: string
+  readonly compress: boolean
+  readonly syncEveryCommit: boolean
+  /** LTX files older than this (milliseconds) are removed; 0 keeps them all. */
+  readonly retentionMs: number
+  readonly retentionIntervalMs: number
+  readonly readWalIndex: ReadWalIndex
+  readonly log: Log
+}
+
+/** The databases of this node and what they share: the LTX log, the settling of provisional transactions, retention. */
+export class Store {
+  readonly #options: StoreOptions
+  readonly #data: DataDirectory
+  readonly #ltxLog: LtxLog
+  readonly #settings: CommitSettings
+  readonly #settler: Settler
+  readonly #databases = new Map<string, Database>()
+  readonly #retentionTimer: NodeJS.Timeout | undefined
+  #retaining: Promise<void> = Promise.resolve()
+
+  private constructor(options: StoreOptions, data: DataDirectory, ltxLog: LtxLog) {
+    this.#options = options
+    this.#data = data
+    this.#ltxLog = ltxLog
+    this.#settings = {
+      sink: ltxLog,
+      nodeId: randomBytes(8).readBigUInt64BE(),
+      compress: options.compress,
+      syncEveryCommit: options.syncEveryCommit,
+      now: Date.now,
+    }
+    this.#settler = new Settler(options.readWalIndex, options.log)
+    if (options.retentionMs > 0 && options.retentionIntervalMs > 0) {
+      this.#retentionTimer = setInterval(() => this.#retainInBackground(), options.retentionIntervalMs)
+    }
+  }
+
+  /** Opens the data directory and recovers every database in it. Throws a system error, or when another process uses the directory. */
+  static async open(options: StoreOptions): Promise<Store> {
+    const data = DataDirectory.open(options.dataDir)
+    const logDir = path.join(options.dataDir, 'ltxlog')
+    fs.mkdirSync(logDir, { recursive: true })
+    const segments = [LogSegment.open(path.join(logDir, '0')), LogSegment.open(path.join(logDir, '1'))] as const
+    const sequence = replayLtxLog(options.dataDir, segments)
+    await syncFileSystem(segments[0].fd)
+    const ltxLog = new LtxLog(options.dataDir, options.log, segments, sequence)
+    const store = new Store(options, data, ltxLog)
+    for (const name of data.databaseNames()) await store.#recover(name)
+    return store
+  }
+
+  get(name: string): Database | undefined {
+    return this.#databases.get(name)
+  }
+
+  /** The database of that name, new and empty where there is none. */
+  getOrCreate(name: string): Database {
+    const database = this.#databases.get(name)
+    return database ?? this.#add(name, { state: new PageState(), lastCommitMs: 0 })
+  }
+
+  /** Every database, those that were dropped included. */
+  all(): Iterable<Database> {
+    return this.#databases.values()
+  }
+
+  /** Resolves when the position of the database is what its users see. */
+  settle(database: Database): Promise<void> {
+    return this.#settler.settle(database)
+  }
+
+  /** Writes down what is still in memory. Nobody may write to a database any more. Rejects when an LTX file cannot be written. */
+  async close(): Promise<void> {
+    clearInterval(this.#retentionTimer)
+    this.#settler.stop()
+    await this.#retaining
+    for (const database of this.#databases.values()) database.closed()
+    await this.#ltxLog.close()
+    for (const database of this.#databases.values()) {
+      if (database.complete && database.state.txid > 0n) saveChecksums(database.layout, database.state)
+    }
+    this.#data.close()
+  }
+
+  async #recover(name: string): Promise<void> {
+    const layout = databaseLayout(this.#data.dbsDir, name)
+    const { log } = this.#options
+    try {
+      const superJournalExists = (file: string) => this.#superJournalExists(file)
+      this.#add(name, await recoverDatabase(layout, { ...this.#settings, log, superJournalExists }))
+    } catch (error) {
+      if (!(error instanceof RecoveryError)) throw new Error(`Cannot start with database ${name}`, { cause: error })
+      const target = this.#data.setAside(name, new Date())
+      log.error(`database ${name} is set aside as ${target}: ${error.message}`)
+    }
+  }
+
+  #add(name: string, start: ConstructorParameters<typeof Database>[3]): Database {
+    const layout = databaseLayout(this.#data.dbsDir, name)
+    const database = new Database(name, layout, this.#settings, start, (provisional) => this.#settler.add(provisional))
+    this.#databases.set(name, database)
+    return database
+  }
+
+  /** Super-journals in the mount are plain files of the data directory; elsewhere they are what their path says. */
+  #superJournalExists(file: string): boolean {
+    const relative = path.relative(this.#options.mountDir, file)
+    if (relative.startsWith('..') || path.isAbsolute(relative)) return fs.existsSync(file)
+    return fs.existsSync(databaseLayout(this.#data.dbsDir, relative).database)
+  }
+
+  #retainInBackground(): void {
+    this.#retaining = this.#retaining
+      .then(() => this.#retain())
+      .catch((error: Error) => this.#options.log.error(`cannot remove old LTX files: ${error.message}`))
+  }
+
+  /** Removes old LTX files, once what they lead to is on disk without them. */
+  async #retain(): Promise<void> {
+    const olderThanMs = Date.now() - this.#options.retentionMs
+    const expired: string[] = []
+    for (const { layout } of this.#databases.values()) {
+      if (fs.existsSync(layout.ltxDir)) expired.push(...(await expiredLtxFiles(layout.ltxDir, olderThanMs)))
+    }
+    if (expired.length === 0) return
+    await this.#syncData()
+    for (const file of expired) await fsp.rm(file)
+  }
+
+  async #syncData(): Promise<void> {
+    const dir = await fsp.open(this.#data.dbsDir, 'r')
+    try {
+      await syncFileSystem(dir.fd)
+    } finally {
+      await dir.close()
+    }
+  }
+}
