@@ -1,0 +1,25 @@
+import { crc64Update } from '../native.js'
+import { checksumFromHalves } from './checksum.js'
+
+// One for all files: handing a young typed array to the addon costs more than hashing a page.
+const state = new Uint32Array(2)
+
+/** The CRC-64/ISO of a file in the making, in halves. */
+export class FileCrc {
+  #hi = 0
+  #lo = 0
+
+  /** Adds `data`. */
+  update(data: Uint8Array, end: number = data.length): void {
+    state[0] = this.#hi
+    state[1] = this.#lo
+    crc64Update(state, data, 0, end)
+    this.#hi = state[0]
+    this.#lo = state[1]
+  }
+
+  /** The file checksum: top bit set. */
+  checksum(): bigint {
+    return checksumFromHalves(this.#hi, this.#lo)
+  }
+}

@@ -1,0 +1,72 @@
+import { LtxError } from './error.js'
+
+/** Where a file's bytes come from, in order. */
+export interface LtxSource {
+  /** Puts 1 to into.length bytes into `into` and returns how many; 0 at the end. May throw errors of its own. */
+  read(into: Uint8Array): number
+}
+
+const FIRST_CAPACITY = 16384
+
+/** Reads a source in pieces of asked sizes. Holds one buffer, as large as the largest piece asked for (16 KiB at least). */
+export class LtxInput implements LtxSource {
+  readonly #source: LtxSource
+  #buffer = Buffer.allocUnsafe(FIRST_CAPACITY)
+  #start = 0
+  #end = 0
+  #consumed = 0
+
+  constructor(source: LtxSource) {
+    this.#source = source
+  }
+
+  /** Bytes taken so far: the file offset of the next one. */
+  get position(): number {
+    return this.#consumed
+  }
+
+  /** The next `size` bytes; valid until the next call. `size` is bounded by the caller. Throws LtxError when they are not there. */
+  take(size: number, what: string): Buffer {
+    if (!this.#fill(size)) throw new LtxError(`Cannot read LTX file: it ends inside its ${what}`)
+    const bytes = this.#buffer.subarray(this.#start, this.#start + size)
+    this.#start += size
+    this.#consumed += size
+    return bytes
+  }
+
+  /** Up to `size` coming bytes without taking them, fewer at the end; valid until the next call. */
+  peek(size: number): Buffer {
+    this.#fill(size)
+    return this.#buffer.subarray(this.#start, Math.min(this.#start + size, this.#end))
+  }
+
+  read(into: Uint8Array): number {
+    const bytes = this.peek(1).length === 0 ? 0 : Math.min(into.length, this.#end - this.#start)
+    into.set(this.take(bytes, 'end'))
+    return bytes
+  }
+
+  /** Whether nothing follows. */
+  atEnd(): boolean {
+    return !this.#fill(1)
+  }
+
+  #fill(size: number): boolean {
+    if (this.#end - this.#start >= size) return true
+    this.#makeRoom(size)
+    while (this.#end < size) {
+      const bytes = this.#source.read(this.#buffer.subarray(this.#end))
+      if (bytes === 0) return false
+      this.#end += bytes
+    }
+    return true
+  }
+
+  #makeRoom(size: number): void {
+    const buffer = size > this.#buffer.length ? Buffer.allocUnsafe(size) : this.#buffer
+    this.#buffer.copy(buffer, 0, this.#start, this.#end)
+    this.#buffer = buffer
+    this.#end -= this.#start
+    this.#start = 0
+  }
+}
