@@ -20,7 +20,10 @@ export function recoverJournal(layout: DatabaseLayout, superJournalExists: (name
     const { size } = fs.fstatSync(journal)
     const readAt = reader(journal)
     const pageSize = pageSizeOf(layout.database)
-    if (readJournalHeader(readAt, size, pageSize) === undefined) return 'none'
+    if (size === 0 || firstByte(readAt) === 0) return 'none'
+    // Without a header or without a database there is nothing to play back; SQLite deletes such a journal too.
+    const empty = (fs.statSync(layout.database, { throwIfNoEntry: false })?.size ?? 0) === 0
+    if (empty || readJournalHeader(readAt, size, pageSize) === undefined) return remove(layout.journal, 'none')
     const superJournal = superJournalName(readAt, size)
     if (superJournal !== undefined && !superJournalExists(superJournal)) return remove(layout.journal, 'committed')
     rollBack(layout.database, readAt, size, pageSize)
@@ -49,9 +52,16 @@ function remove(journal: string, outcome: JournalOutcome): JournalOutcome {
   return outcome
 }
 
+/** Zero: the journal was ended by zeroing its header. */
+function firstByte(readAt: ReadAt): number {
+  const byte = new Uint8Array(1)
+  readAt(byte, 0)
+  return byte[0] ?? 0
+}
+
 function rollBack(database: string, readAt: ReadAt, size: number, databasePageSize: number): void {
   const header = readJournalHeader(readAt, size, databasePageSize)
-  if (header === undefined || !fs.existsSync(database)) return
+  if (header === undefined) return
   const fd = fs.openSync(database, 'r+')
   try {
     for (const record of journalRecords(readAt, size, databasePageSize)) {

@@ -4,6 +4,7 @@ import fsp from 'node:fs/promises'
 import path from 'node:path'
 import type { CommitSettings } from '../db/committer.js'
 import { Database } from '../db/database.js'
+import { FILE_KINDS } from '../db/database-files.js'
 import { databaseLayout } from '../db/layout.js'
 import { PageState } from '../db/page-state.js'
 import { RecoveryError, recoverDatabase } from '../db/recover.js'
@@ -85,6 +86,13 @@ export class Store {
   /** Every database, those that were dropped included. */
   all(): Iterable<Database> {
     return this.#databases.values()
+  }
+
+  /** Forgets a name under which there never was a transaction and is no file any more. */
+  discardIfEmpty(database: Database): void {
+    if (database.state.txid > 0n || FILE_KINDS.some((kind) => database.files.exists(kind))) return
+    fs.rmSync(database.layout.dir, { recursive: true, force: true })
+    this.#databases.delete(database.name)
   }
 
   /** Resolves when the position of the database is what its users see. */

@@ -1,0 +1,81 @@
+import fs from 'node:fs'
+import type { Config } from './config/schema.js'
+import { holdersOf } from './fuse/holders.js'
+import { detachStale, mountFuse, unmount } from './fuse/mountpoint.js'
+import type { Log } from './log.js'
+import { type FileSystemThread, startFileSystemThread } from './mount/file-system-thread.js'
+
+/** A node that serves its mount. */
+export interface RunningNode {
+  readonly isCandidate: boolean
+  /** Resolves when the mount goes away by itself, with an error if there was one. */
+  readonly ended: Promise<Error | undefined>
+  /** Unmounts and closes everything; a second call does nothing more. */
+  stop(): Promise<void>
+}
+
+export interface NodeOptions {
+  /** Leave a mount that is already at fuse.dir alone. */
+  skipUnmount: boolean
+  /** Log every request of the kernel. */
+  fuseDebug: boolean
+  /** Write the trace to standard output too. */
+  traceToStdout: boolean
+}
+
+/** Recovers the databases, mounts them and serves them. Rejects, with nothing left mounted, when one of that fails. */
+export async function startNode(config: Config, log: Log, options: NodeOptions): Promise<RunningNode> {
+  const mountDir = config.fuse.dir
+  if (!options.skipUnmount) await detachStale(mountDir)
+  fs.mkdirSync(mountDir, { recursive: true })
+  const thread = await startFileSystemThread(threadOptions(config, options), log)
+  try {
+    const allowOther = config.fuse['allow-other']
+    thread.serve(mountFuse({ dir: mountDir, fsname: 'litefs', allowOther, defaultPermissions: false, readOnly: false }))
+  } catch (error) {
+    await thread.stop()
+    throw error
+  }
+  let stopping: Promise<void> | undefined
+  return {
+    isCandidate: config.lease.candidate,
+    ended: thread.ended,
+    stop: () => {
+      stopping ??= stop(mountDir, thread, log)
+      return stopping
+    },
+  }
+}
+
+function threadOptions(config: Config, options: NodeOptions) {
+  return {
+    dataDir: config.data.dir,
+    mountDir: config.fuse.dir,
+    compress: config.data.compress,
+    syncEveryCommit: config.data.sync === 'full',
+    retentionMs: config.data.retention,
+    retentionIntervalMs: config.data['retention-monitor-interval'],
+    owner: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
+    tracing: config.tracing,
+    traceToStdout: options.traceToStdout,
+    debug: options.fuseDebug,
+  }
+}
+
+async function stop(mountDir: string, thread: FileSystemThread, log: Log): Promise<void> {
+  await takeAway(mountDir, log)
+  await thread.stop()
+}
+
+/** Unmounts; where files are open, at once all the same, naming who has them. */
+async function takeAway(mountDir: string, log: Log): Promise<void> {
+  try {
+    await unmount(mountDir, { lazy: false })
+  } catch (error) {
+    const code = (error as { cause?: NodeJS.ErrnoException }).cause?.code
+    if (code === 'EINVAL') return
+    const holders = holdersOf(mountDir).map(({ pid, name, path }) => `${name} (pid ${pid}): ${path}`)
+    log.warn(`${mountDir} is in use and is unmounted all the same`, { holders: holders.join('; ') })
+    await unmount(mountDir, { lazy: true })
+  }
+}
