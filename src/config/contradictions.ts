@@ -1,0 +1,48 @@
+import path from 'node:path'
+
+export interface Contradiction {
+  /** The key to change, as a dotted path. */
+  key: string
+  message: string
+}
+
+/** The values the rules look at. A key that is absent from the file has its default here. */
+export interface Claims {
+  fuseDir: string
+  dataDir: string
+  candidate: boolean
+  databases: readonly unknown[]
+}
+
+/** What each value allows by itself but not together with the others. */
+export function contradictions({ fuseDir, dataDir, candidate, databases }: Claims): Contradiction[] {
+  const found: Contradiction[] = []
+  if (fuseDir === '') found.push({ key: 'fuse.dir', message: 'found nothing, allowed: the path of the mount point' })
+  if (dataDir === '') found.push({ key: 'data.dir', message: 'found nothing, allowed: the path of a directory' })
+  if (fuseDir !== '' && dataDir !== '') {
+    const clash = directoryClash(fuseDir, dataDir)
+    if (clash !== undefined) {
+      found.push({
+        key: 'data.dir',
+        message: `found ${JSON.stringify(dataDir)}, ${clash}: allowed is a directory apart`,
+      })
+    }
+  }
+  if (candidate && databases.length > 0) {
+    const message = 'found a list of databases on a candidate, allowed only with lease.candidate: false'
+    found.push({ key: 'lease.databases', message })
+  }
+  return found
+}
+
+function directoryClash(fuseDir: string, dataDir: string): string | undefined {
+  if (path.resolve(fuseDir) === path.resolve(dataDir)) return 'the same as fuse.dir'
+  if (isWithin(dataDir, fuseDir)) return `which is inside fuse.dir ${JSON.stringify(fuseDir)}`
+  if (isWithin(fuseDir, dataDir)) return `which contains fuse.dir ${JSON.stringify(fuseDir)}`
+  return undefined
+}
+
+function isWithin(inner: string, outer: string): boolean {
+  const relative = path.relative(path.resolve(outer), path.resolve(inner))
+  return relative !== '..' && !relative.startsWith('../')
+}
