@@ -133,7 +133,8 @@ export async function detachStale(dir: string): Promise<number> {
 
 async function isDead(dir: string): Promise<boolean> {
   const given = new AbortController()
-  const answers = fs.promises.stat(dir).then(
+  // Not stat(2): the kernel may still have the attributes of the root directory, and answers for the dead.
+  const answers = fs.promises.statfs(dir).then(
     () => false,
     (error: NodeJS.ErrnoException) => error.code === 'ENOTCONN' || error.code === 'ECONNABORTED',
   )
