@@ -125,7 +125,7 @@ export interface FileSystem {
   forget(nodeid: number, nlookup: number): void
   /** `fh` when the kernel asks about an open file (fstat). */
   getattr(nodeid: number, fh: number | undefined, context: Context): Answer<AttrReply>
-  /** O_TRUNC of open(2) arrives here too, as size 0 before `open`. */
+  /** O_TRUNC of open(2) arrives here, as size 0 without `fh`, once `open` has answered. */
   setattr(nodeid: number, changes: SetattrChanges, context: Context): Answer<AttrReply>
   readlink(nodeid: number, context: Context): Answer<string>
   symlink(parent: number, name: string, target: string, context: Context): Answer<EntryReply>
