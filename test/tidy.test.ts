@@ -24,9 +24,9 @@ const importTable: Record<string, string[]> = {
   fuse: ['native'],
   config: ['exec'],
   exec: ['config', 'log'],
-  db: ['ltx', 'sqlite', 'native'],
-  store: ['db', 'ltx', 'sqlite', 'native'],
-  mount: ['fuse', 'store', 'db', 'sqlite', 'ltx', 'native'],
+  db: ['ltx', 'sqlite', 'native', 'log'],
+  store: ['db', 'ltx', 'sqlite', 'native', 'log'],
+  mount: ['fuse', 'store', 'db', 'sqlite', 'ltx', 'native', 'log', 'trace'],
   node: ['mount', 'store', 'fuse', 'db', 'ltx', 'sqlite', 'native', 'config', 'exec', 'log', 'trace'],
   cli: ['config', 'node', 'ltx', 'db', 'exec', 'log'],
 }
