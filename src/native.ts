@@ -224,7 +224,8 @@ export function receiveDescriptor(socket: number): number {
  * @param request gets one request at a time, valid until `onRequest` returns; at least max_write plus the headers
  * @param reply what `onRequest` fills; neither array may be resizable, nor be detached while the loop runs
  * @param onRequest gets the bytes in `request`, answers how many bytes of `reply` to send back: 0 for none now
- * @param onEnd called once when reading ends: without an error after an unmount. The descriptor stays open
+ * @param onEnd called once when reading ends: without an error after an unmount. The descriptor stays open; close it
+ * only then, or after `stop` or the end of the worker, since its number may be another file's at once
  */
 export function startDevice(
   fd: number,
