@@ -9,8 +9,23 @@ export function blockBound(size: number): number {
   return size + Math.floor(size / 255) + 16
 }
 
-/** One LZ4 block. */
+/**
+ * lz4-napi 2.10 gives the memory of compressSync's results back only when the event loop turns. So that a caller who
+ * encodes gigabytes without a turn does not hold them all, pages beyond this many bytes a turn are stored as literals.
+ */
+const BYTES_PER_TURN = 32 * 1024 * 1024
+
+let bytesThisTurn = 0
+
+/** One LZ4 block. Compresses the first 32 MiB between two turns of the event loop, and stores the rest as literals. */
 export function compressBlock(data: Uint8Array): Buffer {
+  if (bytesThisTurn >= BYTES_PER_TURN) return Buffer.concat([literalPrefix(data.length), data])
+  if (bytesThisTurn === 0) {
+    setImmediate(() => {
+      bytesThisTurn = 0
+    })
+  }
+  bytesThisTurn += data.length
   const input = Buffer.isBuffer(data) ? data : Buffer.from(data.buffer, data.byteOffset, data.byteLength)
   return compressSync(input).subarray(LENGTH_PREFIX_SIZE)
 }

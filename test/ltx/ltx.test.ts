@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { checksumFromHalves, lockPage } from '../../src/ltx/checksum.js'
@@ -10,7 +11,18 @@ import { LtxEncoder } from '../../src/ltx/encoder.js'
 import { encodeHeader, type LtxHeader } from '../../src/ltx/header.js'
 import { formatLtxName, formatPosition, parseLtxName, parsePosition, parseTxid } from '../../src/ltx/names.js'
 import { pageChecksum } from '../../src/native.js'
-import { CHANGE, databaseChecksum, FLAG, forge, index, patternPage, readLtx, sourceOf, writtenFiles } from './forge.js'
+import {
+  CHANGE,
+  databaseChecksum,
+  FLAG,
+  forge,
+  index,
+  patternPage,
+  randomFrom,
+  readLtx,
+  sourceOf,
+  writtenFiles,
+} from './forge.js'
 
 const FIXTURES = fileURLToPath(new URL('../fixtures/ltx', import.meta.url))
 const SHARED = fileURLToPath(new URL('../../../shared/fixtures', import.meta.url))
@@ -133,6 +145,7 @@ t.test('a snapshot beyond the lock page, streamed', async (t) => {
   encoder.header({ ...CHANGE, pageSize: 65536, commit: 16386, minTxid: 1n, preApplyChecksum: 0n })
   for (let pgno = 1; pgno <= 16386; pgno++) {
     if (pgno === 16385) continue
+    if (pgno % 400 === 0) await setImmediate()
     encoder.page(pgno, page)
     pageChecksum(out, 0, pgno, page, 0, page.length)
     hi ^= out[0] ?? 0
@@ -142,6 +155,22 @@ t.test('a snapshot beyond the lock page, streamed', async (t) => {
   const decoder = new LtxDecoder(sourceOf(Buffer.concat(chunks)))
   decoder.verify()
   t.equal(decoder.pageCount, 16385)
+})
+
+t.test('a large file, written without letting the event loop turn, takes little memory', async (t) => {
+  const random = randomFrom(2)
+  const page = Buffer.from(Array.from({ length: 4096 }, () => random(256)))
+  let size = 0
+  const add = (chunk: Uint8Array) => {
+    size += chunk.length
+  }
+  const before = process.memoryUsage().rss
+  const encoder = new LtxEncoder(add, { compress: true })
+  encoder.header({ ...CHANGE, pageSize: 4096, commit: 100_000 })
+  for (let pgno = 1; pgno <= 100_000; pgno++) encoder.page(pgno, page)
+  encoder.close(FLAG | 1n)
+  t.ok(process.memoryUsage().rss - before < 150 * 1024 * 1024)
+  t.ok(size > 400_000_000)
 })
 
 t.test('what a writer may not write', async (t) => {
