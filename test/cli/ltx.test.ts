@@ -3,8 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { ltxCommand } from '../../src/cli/ltx.js'
-import { encodeLtx } from '../../src/ltx/encode.js'
-import { CHANGE, FLAG } from '../ltx/forge.js'
+import { CHANGE, encodeLtx, FLAG } from '../ltx/forge.js'
 
 const FIXTURES = fileURLToPath(new URL('../fixtures/ltx', import.meta.url))
 const SNAPSHOT = '0000000000000001-0000000000000004.ltx'

@@ -7,11 +7,10 @@ import { checkChain, listLtxDirectory } from '../../src/db/ltx-directory.js'
 import { readLtxSummary } from '../../src/db/ltx-file.js'
 import { rebuildDatabase } from '../../src/db/ltx-rebuild.js'
 import { CHECKSUM_FLAG, checksumFromHalves, lockPage } from '../../src/ltx/checksum.js'
-import { encodeLtx } from '../../src/ltx/encode.js'
 import type { LtxHeader } from '../../src/ltx/header.js'
 import { formatLtxName } from '../../src/ltx/names.js'
 import { pageChecksum } from '../../src/native.js'
-import { CHANGE, randomFrom } from '../ltx/forge.js'
+import { CHANGE, encodeLtx, randomFrom } from '../ltx/forge.js'
 
 const SHARED = fileURLToPath(new URL('../../../shared/fixtures', import.meta.url))
 

@@ -1,5 +1,6 @@
 import { checksumFromHalves, lockPage } from '../../src/ltx/checksum.js'
 import { LtxDecoder, type LtxDecoderOptions } from '../../src/ltx/decoder.js'
+import { LtxEncoder, type LtxEncoderOptions } from '../../src/ltx/encoder.js'
 import { encodeHeader, type LtxHeader } from '../../src/ltx/header.js'
 import type { LtxSource } from '../../src/ltx/input.js'
 import { compressBlock } from '../../src/ltx/lz4.js'
@@ -175,4 +176,19 @@ export function writtenFiles(): {
       post: FLAG | 7n,
     },
   ]
+}
+
+/** A whole file in memory. */
+export function encodeLtx(
+  header: LtxHeader,
+  pages: Iterable<{ pgno: number; data: Uint8Array }>,
+  postApplyChecksum: bigint,
+  options: LtxEncoderOptions,
+): Buffer {
+  const chunks: Buffer[] = []
+  const encoder = new LtxEncoder((chunk) => void chunks.push(Buffer.from(chunk)), options)
+  encoder.header(header)
+  for (const page of pages) encoder.page(page.pgno, page.data)
+  encoder.close(postApplyChecksum)
+  return Buffer.concat(chunks)
 }

@@ -2,9 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { encodeLtx } from '../../src/ltx/encode.js'
 import { LtxError } from '../../src/ltx/error.js'
-import { randomFrom, readLtx, writtenFiles } from './forge.js'
+import { encodeLtx, randomFrom, readLtx, writtenFiles } from './forge.js'
 
 const FIXTURES = fileURLToPath(new URL('../fixtures/ltx', import.meta.url))
 

@@ -6,7 +6,6 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { checksumFromHalves, lockPage } from '../../src/ltx/checksum.js'
 import { LtxDecoder } from '../../src/ltx/decoder.js'
-import { encodeLtx } from '../../src/ltx/encode.js'
 import { LtxEncoder } from '../../src/ltx/encoder.js'
 import { encodeHeader, type LtxHeader } from '../../src/ltx/header.js'
 import { formatLtxName, formatPosition, parseLtxName, parsePosition, parseTxid } from '../../src/ltx/names.js'
@@ -14,6 +13,7 @@ import { pageChecksum } from '../../src/native.js'
 import {
   CHANGE,
   databaseChecksum,
+  encodeLtx,
   FLAG,
   forge,
   index,
