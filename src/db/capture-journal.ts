@@ -1,4 +1,4 @@
-import { databasePageCount, parseDatabaseHeader, DATABASE_HEADER_SIZE } from '../sqlite/database-header.js'
+import { DATABASE_HEADER_SIZE, databasePageCount, parseDatabaseHeader } from '../sqlite/database-header.js'
 import type { BackingFile } from './backing-file.js'
 import type { Captured, Committer } from './committer.js'
 import type { DatabaseFiles } from './database-files.js'

@@ -73,7 +73,8 @@ export class WalCapture {
 
   truncate(file: BackingFile, size: number): void {
     if (this.active && size < this.#tail.committed.offset) {
-      if (size > WAL_HEADER_SIZE) throw new Error(`Cannot truncate WAL to ${size} bytes: it would cut transactions in two`)
+      if (size > WAL_HEADER_SIZE)
+        throw new Error(`Cannot truncate WAL to ${size} bytes: it would cut transactions in two`)
       this.#end()
     }
     file.truncate(size)
@@ -237,7 +238,8 @@ function sameWal(a: WalHeader, b: WalHeader | undefined): boolean {
 }
 
 function readFrame(readAt: ReadAt, frame: WalPage | undefined, into: Uint8Array): void {
-  if (frame === undefined || readAt(into, frame.offset) !== into.length) throw new Error('a captured frame is not in the WAL')
+  if (frame === undefined || readAt(into, frame.offset) !== into.length)
+    throw new Error('a captured frame is not in the WAL')
 }
 
 /** The file as it will be once `data` is written at `offset`. */

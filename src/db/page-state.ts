@@ -34,7 +34,7 @@ export class PageState {
     const old = new Uint32Array(2)
     this.checksums.get(pgno, old, 0)
     this.checksums.set(pgno, hi, lo)
-    this.hi = (this.hi ^ (old[0] ?? 0) ^ hi | FLAG_HI) >>> 0
+    this.hi = ((this.hi ^ (old[0] ?? 0) ^ hi) | FLAG_HI) >>> 0
     this.lo = (this.lo ^ (old[1] ?? 0) ^ lo) >>> 0
   }
 
@@ -69,6 +69,14 @@ export class PageState {
     pgnos.forEach((pgno, i) => {
       this.checksums.get(pgno, sums, i)
     })
-    return { pageSize: this.pageSize, pageCount: this.pageCount, txid: this.txid, hi: this.hi, lo: this.lo, pgnos, sums }
+    return {
+      pageSize: this.pageSize,
+      pageCount: this.pageCount,
+      txid: this.txid,
+      hi: this.hi,
+      lo: this.lo,
+      pgnos,
+      sums,
+    }
   }
 }

@@ -1,7 +1,7 @@
 import fs from 'node:fs'
-import { LtxError } from '../ltx/error.js'
-import { lockPage } from '../ltx/checksum.js'
 import type { Log } from '../log.js'
+import { lockPage } from '../ltx/checksum.js'
+import { LtxError } from '../ltx/error.js'
 import { pageChecksum } from '../native.js'
 import { DATABASE_HEADER_SIZE, databasePageCount, parseDatabaseHeader } from '../sqlite/database-header.js'
 import { isPadding } from '../sqlite/wal-scan.js'
@@ -13,9 +13,9 @@ import { type LtxSummary, readLtxSummary, withLtxFile } from './ltx-file.js'
 import { syncDirectory } from './ltx-spool.js'
 import { scanPages } from './page-scan.js'
 import { FLAG_HI, PageState } from './page-state.js'
-import { recoverJournal, reader } from './recover-journal.js'
-import { overtakeByLtx, rebuildFromLtx } from './recover-ltx.js'
 import { captureRecovered } from './recover-capture.js'
+import { reader, recoverJournal } from './recover-journal.js'
+import { overtakeByLtx, rebuildFromLtx } from './recover-ltx.js'
 import { type FoundWal, findWal, foldWal, removeWal } from './recover-wal.js'
 import { loadChecksums } from './saved-checksums.js'
 
@@ -96,7 +96,9 @@ async function reconcile(
           `(${newest.path}), and its LTX files do not reach back to its beginning`,
       )
     }
-    settings.log.warn(`${layout.dir}: rebuilt from its LTX files; the content that did not match them is kept in ${aside}`)
+    settings.log.warn(
+      `${layout.dir}: rebuilt from its LTX files; the content that did not match them is kept in ${aside}`,
+    )
   }
   return newest.header.timestamp
 }
@@ -106,7 +108,7 @@ function newestLtx(layout: DatabaseLayout, log: Log): LtxSummary | undefined {
   for (const entry of listLtxDirectory(layout.ltxDir).reverse()) {
     try {
       withLtxFile(entry.path, { verifyPostApply: false }, (decoder) => {
-        for (const _page of decoder.pages()) continue
+        for (const _page of decoder.pages());
         return decoder.trailer
       })
       return readLtxSummary(entry.path)

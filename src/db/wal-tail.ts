@@ -1,5 +1,11 @@
 import { walChecksum } from '../native.js'
-import { FRAME_HEADER_SIZE, type FrameHeader, parseFrameHeader, WAL_HEADER_SIZE, type WalHeader } from '../sqlite/wal.js'
+import {
+  FRAME_HEADER_SIZE,
+  type FrameHeader,
+  parseFrameHeader,
+  WAL_HEADER_SIZE,
+  type WalHeader,
+} from '../sqlite/wal.js'
 import { type ReadAt, type WalCursor, type WalTransaction, walTransactions } from '../sqlite/wal-scan.js'
 
 /**

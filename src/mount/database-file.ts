@@ -1,8 +1,8 @@
 import fs from 'node:fs'
-import { FOPEN_KEEP_CACHE } from '../fuse/abi.js'
 import type { BackingFile } from '../db/backing-file.js'
 import type { Database } from '../db/database.js'
 import type { FileKind } from '../db/database-files.js'
+import { FOPEN_KEEP_CACHE } from '../fuse/abi.js'
 import { type Timestamp, timestampFromMs } from '../fuse/file-system.js'
 import { BLOCK_SIZE, CACHED_SECONDS, type FileAttributes, type MountFile, type Owner, S_IFREG } from './mount-file.js'
 

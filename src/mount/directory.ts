@@ -5,7 +5,7 @@ import type { Store } from '../store/store.js'
 import { DatabaseFile } from './database-file.js'
 import { LockFile } from './lock-file.js'
 import type { MountFile, Owner } from './mount-file.js'
-import { LAG_NAME, parseMountName, POSITION_SUFFIX, SUFFIXES } from './names.js'
+import { LAG_NAME, POSITION_SUFFIX, parseMountName, SUFFIXES } from './names.js'
 import { TextFile, type TextSource } from './text-file.js'
 
 /** Bytes of a `-pos` file: TXID, slash, checksum, newline. */

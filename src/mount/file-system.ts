@@ -47,12 +47,13 @@ export class LiteFileSystem implements FileSystem {
   lookup(parent: number, name: string): EntryReply {
     const directory = this.#directory(parent)
     const known = directory.children.get(name)
-    if (known !== undefined) return this.#entry(known, known.file?.attrValidSeconds ?? CACHED_SECONDS)
+    if (known?.file instanceof DatabaseFile) return this.#entry(known, CACHED_SECONDS)
     if (Buffer.byteLength(name) > NAME_MAX) throw new FuseError(constants.errno.ENAMETOOLONG)
     const { file, cached } = this.#root.find(name)
     const seconds = cached ? CACHED_SECONDS : NEVER_CACHED
-    if (file === undefined) return negativeEntry(seconds)
-    return this.#entry(this.#inodes.add(directory, name, file), seconds)
+    if (file !== undefined) return this.#entry(known ?? this.#inodes.add(directory, name, file), seconds)
+    if (known !== undefined) this.#inodes.unlink(known)
+    return negativeEntry(seconds)
   }
 
   forget(nodeid: number, nlookup: number): void {
@@ -217,6 +218,18 @@ export class LiteFileSystem implements FileSystem {
     const time = timestampFromMs(this.#startedMs)
     const { uid, gid } = this.#owner
     const mode = S_IFDIR | 0o777
-    return { ino: inode.id, size: 0, blocks: 0, atime: time, mtime: time, ctime: time, mode, nlink: 2, uid, gid, blksize: BLOCK_SIZE }
+    return {
+      ino: inode.id,
+      size: 0,
+      blocks: 0,
+      atime: time,
+      mtime: time,
+      ctime: time,
+      mode,
+      nlink: 2,
+      uid,
+      gid,
+      blksize: BLOCK_SIZE,
+    }
   }
 }

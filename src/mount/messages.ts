@@ -26,7 +26,12 @@ export type Command =
 
 /** From the file-system thread to the main thread. */
 export type Report =
-  | { readonly type: 'log'; readonly level: LogLevel; readonly message: string; readonly fields: Record<string, unknown> }
+  | {
+      readonly type: 'log'
+      readonly level: LogLevel
+      readonly message: string
+      readonly fields: Record<string, unknown>
+    }
   /** The databases are recovered. */
   | { readonly type: 'ready' }
   /** The kernel asks no more: the mount is gone, or the device failed. */

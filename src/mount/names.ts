@@ -15,7 +15,12 @@ const SIDE_FILES = [
   ['-lock', 'lock'],
 ] as const
 
-export const SUFFIXES: Readonly<Record<FileKind, string>> = { database: '', journal: '-journal', wal: '-wal', shm: '-shm' }
+export const SUFFIXES: Readonly<Record<FileKind, string>> = {
+  database: '',
+  journal: '-journal',
+  wal: '-wal',
+  shm: '-shm',
+}
 export const POSITION_SUFFIX = '-pos'
 export const LAG_NAME = '.lag'
 export const PRIMARY_NAME = '.primary'

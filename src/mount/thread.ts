@@ -1,7 +1,7 @@
 import fsp from 'node:fs/promises'
 import path from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
-import { sendTo, serve, type Service } from '../fuse/device.js'
+import { type Service, sendTo, serve } from '../fuse/device.js'
 import { Session } from '../fuse/session.js'
 import { describeError, type Log } from '../log.js'
 import { parseWalIndexHeader, WAL_INDEX_HEADER_SIZE, type WalIndexHeader } from '../sqlite/wal-index.js'

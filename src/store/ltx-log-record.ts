@@ -65,7 +65,8 @@ export function decodeRecord(bytes: Buffer, offset: number): { record: LogRecord
   const end = offset + HEADER_SIZE + pathLength + dataLength
   if (kind === undefined || end > bytes.length || bytes.readUInt16BE(offset + 16) !== 0) return undefined
   const [hi, lo] = recordCrc(bytes.subarray(offset, end), end - offset)
-  if (bytes.readUInt32BE(offset + CRC_OFFSET) !== hi || bytes.readUInt32BE(offset + CRC_OFFSET + 4) !== lo) return undefined
+  if (bytes.readUInt32BE(offset + CRC_OFFSET) !== hi || bytes.readUInt32BE(offset + CRC_OFFSET + 4) !== lo)
+    return undefined
   const sequence = bytes.readUIntBE(offset + 18, 6)
   const path = bytes.toString('utf8', offset + HEADER_SIZE, offset + HEADER_SIZE + pathLength)
   const data = bytes.subarray(offset + HEADER_SIZE + pathLength, end)

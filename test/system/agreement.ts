@@ -1,0 +1,36 @@
+// What must hold of a database at any quiet moment, judged by SQLite and by an independent checksum, not by our code.
+import { access } from 'node:fs/promises'
+import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Test } from 'tap'
+import type { Mount } from './harness.js'
+import { checksumFromScratch, contentHash, integrityCheck, positionOf, rebuildFromLtx } from './judges.js'
+
+const LTX_TIMEOUT_MS = 5000
+
+/** Content through the mount, content rebuilt from the LTX files alone, the rolling checksum and `-pos` say the same. */
+export async function agree(t: Test, mount: Pick<Mount, 'dir' | 'dataDir'>, name: string): Promise<void> {
+  const file = path.join(mount.dir, name)
+  const position = await positionOf(mount.dir, name)
+  await ltxFileOf(mount.dataDir, name, position.txid)
+  const rebuilt = await rebuildFromLtx(mount.dataDir, name)
+  t.equal(await integrityCheck(file), 'ok', `${name}: integrity through the mount`)
+  t.equal(await integrityCheck(rebuilt), 'ok', `${name}: integrity of the rebuilt database`)
+  t.equal(await contentHash(rebuilt), await contentHash(file), `${name}: content from LTX alone`)
+  t.equal(await checksumFromScratch(rebuilt), position.checksum, `${name}: checksum from scratch`)
+}
+
+/** LTX files are written in the background: waits for the one that ends with `txid`. */
+async function ltxFileOf(dataDir: string, name: string, txid: string): Promise<void> {
+  const file = path.join(dataDir, 'dbs', name, 'ltx', `${txid}-${txid}.ltx`)
+  const deadline = Date.now() + LTX_TIMEOUT_MS
+  for (;;) {
+    const found = await access(file).then(
+      () => true,
+      () => false,
+    )
+    if (found) return
+    if (Date.now() > deadline) throw new Error(`Cannot find ${file} within ${LTX_TIMEOUT_MS} ms`)
+    await delay(5)
+  }
+}
