@@ -6,25 +6,8 @@ import { CommandLineError, splitWords } from '../config/words.js'
 import type { Subprocess } from '../exec/subprocess.js'
 import { type Command, FORWARDED_SIGNALS, type ForwardedSignal, Supervisor } from '../exec/supervisor.js'
 import { createLog, describeError, type Log } from '../log.js'
+import type { NodeOptions, RunningNode } from '../node.js'
 import { VERSION } from './version.js'
-
-/** A node that serves its mount. */
-export interface RunningNode {
-  readonly isCandidate: boolean
-  /** Resolves when the mount goes away by itself, with an error if there was one. */
-  readonly ended: Promise<Error | undefined>
-  /** Unmounts and closes everything; a second call does nothing more. */
-  stop(): Promise<void>
-}
-
-export interface NodeOptions {
-  /** Leave a mount that is already at fuse.dir alone. */
-  skipUnmount: boolean
-  /** Log every request of the kernel. */
-  fuseDebug: boolean
-  /** Write the trace to standard output too. */
-  traceToStdout: boolean
-}
 
 export type StartNode = (config: Config, log: Log, options: NodeOptions) => Promise<RunningNode>
 
@@ -141,7 +124,6 @@ class NodeLife {
     const keepAlive = setInterval(() => {}, 2 ** 30)
     if (!stopping.aborted) await new Promise((resolve) => stopping.addEventListener('abort', resolve, { once: true }))
     clearInterval(keepAlive)
-    if (this.#lost === undefined) this.#log.info('signal received, litefs shutting down')
     return 0
   }
 

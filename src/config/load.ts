@@ -84,7 +84,11 @@ export function parseConfig(source: string, file: string, env: Environment | und
   return { config, file, warnings: [...warnings, ...ignored] }
 }
 
+/** More openings in a row than any litefs.yml has: the YAML parser recurses, and Node dies of that instead of throwing. */
+const TOO_DEEP = /(?:[[{]\s*|[-?]\s+){100}/
+
 function parseDocumentText(text: string, file: string): ConfigDocument {
+  if (TOO_DEEP.test(text)) throw new ConfigError(`Cannot parse ${file}: it is nested too deeply`, [])
   try {
     return readDocument(text, configSchema)
   } catch (cause) {

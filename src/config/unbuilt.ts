@@ -2,8 +2,6 @@
 const UNBUILT = [
   'skip-sync',
   'strict-verify',
-  'data.retention',
-  'data.retention-monitor-interval',
   'http',
   'proxy',
   'lease.hostname',

@@ -1,5 +1,7 @@
 /** A command line that cannot be split into words. */
-export class CommandLineError extends Error {}
+export class CommandLineError extends Error {
+  override readonly name = 'CommandLineError'
+}
 
 export interface CommandLine {
   words: string[]

@@ -62,6 +62,7 @@ export class Supervisor {
     if (asksToStop) this.#stop.abort(signal)
     if (this.#current === undefined) {
       if (isRepeated) this.#log.warn(`${signal} received again, still shutting down`)
+      else if (asksToStop) this.#log.info('signal received, litefs shutting down', { signal })
       return
     }
     if (isRepeated) {
