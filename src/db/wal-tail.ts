@@ -8,10 +8,15 @@ import {
 } from '../sqlite/wal.js'
 import { type ReadAt, type WalCursor, type WalTransaction, walTransactions } from '../sqlite/wal-scan.js'
 
+/** Bytes of a frame header that its checksum covers. */
+const CHECKED_HEADER_SIZE = 8
+/** The checksum takes this many bytes at a time. */
+const CHECKSUM_UNIT = 8
+
 /**
  * Follows the writes to one WAL and finds the one that completes a transaction.
  *
- * Frames that arrive in order (header, then page) are checked as they come, so a commit costs no second look at the
+ * Frames that arrive in order (header, then page, in pieces or whole) are checked as they come, so a commit costs no second look at the
  * WAL. Any other order (a page written again by a spilled transaction, checksums mended afterwards) is left alone
  * until a write touches a frame that carries a commit size; then the WAL is scanned from the end of the last
  * transaction. A chain that does not reach that frame is not an error, only not yet a commit.
@@ -21,8 +26,10 @@ export class WalTail {
   #committed: WalCursor = { offset: 0, s1: 0, s2: 0 }
   #next: WalCursor = this.#committed
   #pgnos: number[] = []
+  /** The frame that is arriving: its header, the bytes of its page so far, and the running checksum over both. */
   #staged: FrameHeader | undefined
-  #stagedBytes = Buffer.alloc(FRAME_HEADER_SIZE)
+  #stagedLength = 0
+  readonly #sums = new Uint32Array(2)
   #inOrder = true
   /** End of the bytes written after the last transaction: below it a header may be mended instead of new. */
   #writtenEnd = 0
@@ -64,17 +71,11 @@ export class WalTail {
 
     if (data.length === FRAME_HEADER_SIZE && offset === this.#committed.offset) this.#restart()
     if (this.#inOrder && data.length === FRAME_HEADER_SIZE && offset === this.#next.offset) {
-      this.#stagedBytes.set(data)
-      this.#staged = parseFrameHeader(this.#stagedBytes, 0)
-      return rewrites && this.#staged.commit !== 0 ? this.#scan(header, readAt) : []
+      this.#stage(header, data)
+      return rewrites && this.#staged?.commit !== 0 ? this.#scan(header, readAt) : []
     }
     const staged = this.#staged
-    if (
-      this.#inOrder &&
-      staged !== undefined &&
-      data.length === header.pageSize &&
-      offset === this.#next.offset + FRAME_HEADER_SIZE
-    ) {
+    if (this.#inOrder && staged !== undefined && this.#continues(header, offset, data.length)) {
       return this.#body(header, staged, data)
     }
     this.#inOrder = false
@@ -88,13 +89,27 @@ export class WalTail {
     this.#inOrder = true
   }
 
-  /** Checks one frame against the chain; the page's bytes are at hand. */
-  #body(header: WalHeader, frame: FrameHeader, page: Uint8Array): WalTransaction[] {
+  #stage(header: WalHeader, bytes: Uint8Array): void {
+    this.#staged = parseFrameHeader(bytes, 0)
+    this.#stagedLength = 0
+    this.#sums[0] = this.#next.s1
+    this.#sums[1] = this.#next.s2
+    walChecksum(this.#sums, bytes, 0, CHECKED_HEADER_SIZE, header.bigEndian)
+  }
+
+  /** The kernel cuts a write where a page of its cache ends, so a page of the database arrives in pieces. */
+  #continues(header: WalHeader, offset: number, length: number): boolean {
+    const expected = this.#next.offset + FRAME_HEADER_SIZE + this.#stagedLength
+    return offset === expected && this.#stagedLength + length <= header.pageSize && length % CHECKSUM_UNIT === 0
+  }
+
+  /** Takes a piece of the page, and with the last one checks the frame against the chain. */
+  #body(header: WalHeader, frame: FrameHeader, piece: Uint8Array): WalTransaction[] {
+    walChecksum(this.#sums, piece, 0, piece.length, header.bigEndian)
+    this.#stagedLength += piece.length
+    if (this.#stagedLength < header.pageSize) return []
     this.#staged = undefined
-    const sums = Uint32Array.of(this.#next.s1, this.#next.s2)
-    walChecksum(sums, this.#stagedBytes, 0, 8, header.bigEndian)
-    walChecksum(sums, page, 0, page.length, header.bigEndian)
-    const chained = frame.s1 === sums[0] && frame.s2 === sums[1]
+    const chained = frame.s1 === this.#sums[0] && frame.s2 === this.#sums[1]
     if (!chained || frame.salt1 !== header.salt1 || frame.salt2 !== header.salt2 || frame.pgno === 0) {
       this.#inOrder = false
       return []
