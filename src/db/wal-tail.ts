@@ -6,12 +6,14 @@ import {
   WAL_HEADER_SIZE,
   type WalHeader,
 } from '../sqlite/wal.js'
-import { type ReadAt, type WalCursor, type WalTransaction, walTransactions } from '../sqlite/wal-scan.js'
+import { type ReadAt, type WalCursor, type WalTransaction, transactionAt } from '../sqlite/wal-scan.js'
 
 /** Bytes of a frame header that its checksum covers. */
 const CHECKED_HEADER_SIZE = 8
 /** The checksum takes this many bytes at a time. */
 const CHECKSUM_UNIT = 8
+/** Where scans read to, one after the other. */
+const scratch = new Uint8Array(1 << 20)
 
 /**
  * Follows the writes to one WAL and finds the one that completes a transaction.
@@ -135,6 +137,13 @@ export class WalTail {
   }
 
   #scan(header: WalHeader, readAt: ReadAt): WalTransaction[] {
-    return [...walTransactions(header, this.#committed, readAt)]
+    const found: WalTransaction[] = []
+    let cursor = this.#committed
+    for (;;) {
+      const transaction = transactionAt(header, cursor, this.#writtenEnd, readAt, scratch)
+      if (transaction === undefined) return found
+      found.push(transaction)
+      cursor = transaction.end
+    }
   }
 }
