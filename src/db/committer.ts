@@ -1,4 +1,3 @@
-import path from 'node:path'
 import { LtxEncoder } from '../ltx/encoder.js'
 import { formatLtxName, type Position } from '../ltx/names.js'
 import { type LtxSink, LtxSpool } from './ltx-spool.js'
@@ -41,6 +40,7 @@ export class Committer {
   readonly state: PageState
   readonly #ltxDir: string
   readonly #settings: CommitSettings
+  readonly #spool: LtxSpool
   #lastSequence = 0
   #lastCommitMs: number
 
@@ -48,6 +48,7 @@ export class Committer {
   constructor(ltxDir: string, settings: CommitSettings, state: PageState, lastCommitMs: number) {
     this.#ltxDir = ltxDir
     this.#settings = settings
+    this.#spool = new LtxSpool(ltxDir)
     this.state = state
     this.#lastCommitMs = lastCommitMs
   }
@@ -69,7 +70,7 @@ export class Committer {
     const { sink, nodeId, compress, syncEveryCommit, now } = this.#settings
     const before = this.position
     const timestampMs = now()
-    const spool = new LtxSpool(this.#ltxDir)
+    const spool = this.#spool
     let file = ''
     let change: Change | undefined
     let sequence = 0
@@ -81,7 +82,7 @@ export class Committer {
         spool.discard()
         return undefined
       }
-      file = path.join(this.#ltxDir, formatLtxName(change.txid, change.txid))
+      file = `${this.#ltxDir}/${formatLtxName(change.txid, change.txid)}`
       sequence = spool.store(file, sink)
     } catch (error) {
       spool.discard()

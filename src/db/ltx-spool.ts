@@ -3,12 +3,14 @@ import path from 'node:path'
 
 /** LTX files up to this size (bytes) stay in memory until the log has them; larger ones are streamed to a file. */
 export const MEMORY_LIMIT = 1 << 20
+/** Bytes that the spool keeps between two files. */
+const SMALL_BUFFER = 16 << 10
 
 /** Where finished LTX files go. The store keeps them safe; a database only says what exists. */
 export interface LtxSink {
   /**
    * Stores a small LTX file: it will exist at `file`, whatever crashes, once `sync` has covered the returned sequence number.
-   * `data` is kept, not copied. Throws a system error, ENOSPC among them, when it cannot be stored.
+   * `data` is valid until it returns. Throws a system error, ENOSPC among them, when it cannot be stored.
    */
   append(file: string, data: Uint8Array): number
   /** Takes note of a large LTX file that is on disk already; returns its sequence number. */
@@ -19,10 +21,13 @@ export interface LtxSink {
   undo(file: string): void
 }
 
-/** Collects the bytes of one LTX file: in memory, and from MEMORY_LIMIT on in a temporary file beside its final place. */
+/**
+ * Collects the bytes of one LTX file after the other: in memory, and from MEMORY_LIMIT on in a temporary file beside its final place.
+ * Each ends with `store` or `discard`.
+ */
 export class LtxSpool {
   readonly #temporary: string
-  #buffer = Buffer.allocUnsafe(16 << 10)
+  #buffer = Buffer.allocUnsafe(SMALL_BUFFER)
   #used = 0
   #fd: number | undefined
 
@@ -40,19 +45,30 @@ export class LtxSpool {
 
   /** Moves the finished file to `file` or into the sink; returns its sequence number there. */
   store(file: string, sink: LtxSink): number {
-    if (this.#fd === undefined) return sink.append(file, this.#buffer.subarray(0, this.#used))
+    if (this.#fd === undefined) {
+      const sequence = sink.append(file, this.#buffer.subarray(0, this.#used))
+      this.#empty()
+      return sequence
+    }
     this.#flush(this.#fd)
     fs.fsyncSync(this.#fd)
     this.#close()
     fs.renameSync(this.#temporary, file)
     syncDirectory(path.dirname(file))
+    this.#empty()
     return sink.adopt(file)
   }
 
   discard(): void {
+    this.#empty()
     if (this.#fd === undefined) return
     this.#close()
     fs.rmSync(this.#temporary, { force: true })
+  }
+
+  #empty(): void {
+    this.#used = 0
+    if (this.#buffer.length > SMALL_BUFFER) this.#buffer = Buffer.allocUnsafe(SMALL_BUFFER)
   }
 
   #makeRoom(length: number): void {

@@ -6,7 +6,7 @@ import {
   WAL_HEADER_SIZE,
   type WalHeader,
 } from '../sqlite/wal.js'
-import { type ReadAt, type WalCursor, type WalTransaction, transactionAt } from '../sqlite/wal-scan.js'
+import { type ReadAt, transactionAt, type WalCursor, type WalTransaction } from '../sqlite/wal-scan.js'
 
 /** Bytes of a frame header that its checksum covers. */
 const CHECKED_HEADER_SIZE = 8

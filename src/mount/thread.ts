@@ -13,7 +13,7 @@ import type { Command, FileSystemOptions, LogLevel, Report } from './messages.js
 /** Entry of the file-system thread: it owns the databases and serves the mount, and does nothing else. */
 
 /** How long the device is polled for the next request before the thread sleeps, and before other events get their turn, microseconds. */
-const POLLING = { spinMicros: 100, stayMicros: 1000 }
+const POLLING = { spinMicros: 200, stayMicros: 1000 }
 
 const options = workerData as FileSystemOptions
 

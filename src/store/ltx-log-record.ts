@@ -42,7 +42,10 @@ export function recordSize(path: string, dataLength: number): number {
 
 export function encodeRecord(record: LogRecord): Buffer {
   const path = Buffer.from(record.path)
-  const bytes = Buffer.alloc(padded(HEADER_SIZE + path.length + record.data.length))
+  const end = HEADER_SIZE + path.length + record.data.length
+  const bytes = Buffer.allocUnsafe(padded(end))
+  bytes.fill(0, 0, HEADER_SIZE)
+  bytes.fill(0, end)
   bytes.writeUInt32BE(MAGIC, 0)
   bytes.writeUInt8(KINDS.indexOf(record.kind), 4)
   bytes.writeUInt16BE(path.length, 6)
@@ -50,10 +53,16 @@ export function encodeRecord(record: LogRecord): Buffer {
   bytes.writeUIntBE(record.sequence, 18, 6)
   bytes.set(path, HEADER_SIZE)
   bytes.set(record.data, HEADER_SIZE + path.length)
-  const [hi = 0, lo = 0] = recordCrc(bytes, HEADER_SIZE + path.length + record.data.length)
+  const [hi = 0, lo = 0] = recordCrc(bytes, end)
   bytes.writeUInt32BE(hi, CRC_OFFSET)
   bytes.writeUInt32BE(lo, CRC_OFFSET + 4)
   return bytes
+}
+
+/** The data within an encoded record. */
+export function dataOf(bytes: Buffer, path: string, length: number): Buffer {
+  const start = HEADER_SIZE + Buffer.byteLength(path)
+  return bytes.subarray(start, start + length)
 }
 
 /** The record at `offset` and where the next would be; undefined where there is no sound record. `data` points into `bytes`. */

@@ -9,8 +9,8 @@ export const SEGMENT_LIMIT = 64 << 20
 /** One of the two files of the LTX log: records are appended from its start until it is full. */
 export class LogSegment {
   readonly fd: number
-  /** Files that have a record here and may not be on disk by themselves. */
-  files = new Set<string>()
+  #inUse = false
+  #lastSequence = 0
   #end = 0
   #allocated: number
 
@@ -30,6 +30,16 @@ export class LogSegment {
     return new LogSegment(fd, Math.max(size, SEGMENT_SIZE))
   }
 
+  /** Whether files that have a record here may not be on disk by themselves. */
+  get inUse(): boolean {
+    return this.#inUse
+  }
+
+  /** Sequence number of the last record. */
+  get lastSequence(): number {
+    return this.#lastSequence
+  }
+
   hasRoom(length: number): boolean {
     return this.#end + length <= SEGMENT_SIZE
   }
@@ -40,7 +50,7 @@ export class LogSegment {
   }
 
   /** Throws a system error; the segment is then as before. */
-  append(record: Uint8Array): void {
+  append(record: Uint8Array, sequence: number): void {
     if (this.#end + record.length > this.#allocated) {
       allocate(this.fd, this.#allocated, SEGMENT_SIZE)
       this.#allocated += SEGMENT_SIZE
@@ -48,16 +58,23 @@ export class LogSegment {
     let done = 0
     while (done < record.length) done += fs.writeSync(this.fd, record, done, record.length - done, this.#end + done)
     this.#end += record.length
+    this.#inUse = true
+    this.#lastSequence = sequence
   }
 
   /** Starts again from the beginning; what is there now must not be needed any more. */
   restart(): void {
     this.#end = 0
-    this.files = new Set()
+    this.#inUse = false
     if (this.#allocated > SEGMENT_SIZE) {
       fs.ftruncateSync(this.fd, SEGMENT_SIZE)
       this.#allocated = SEGMENT_SIZE
     }
+  }
+
+  /** What the records say is on disk: the segment may be used again. */
+  free(): void {
+    this.#inUse = false
   }
 
   sync(): void {
