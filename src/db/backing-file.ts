@@ -70,8 +70,8 @@ export class BackingFile {
     fs.ftruncateSync(this.#fd, size)
   }
 
-  sync(dataOnly: boolean): void {
-    if (dataOnly) fs.fdatasyncSync(this.#fd)
-    else fs.fsyncSync(this.#fd)
+  /** Brings content and size to the disk. Times are left out even where fsync(2) was asked for: no recovery needs them. */
+  sync(): void {
+    fs.fdatasyncSync(this.#fd)
   }
 }

@@ -16,7 +16,8 @@ export class JournalCapture {
   readonly #dirty = new DirtyPages()
   /** Page size or content are unknown: every page may have changed. */
   #everything = false
-  #synced = false
+  /** The application asked for the database file to be synced, and that was put off until the journal ends. */
+  #syncDeferred = false
 
   constructor(committer: Committer, files: DatabaseFiles) {
     this.#committer = committer
@@ -30,7 +31,6 @@ export class JournalCapture {
 
   written(offset: number, length: number): void {
     const { pageSize } = this.#committer.state
-    this.#synced = false
     if (pageSize === 0) {
       this.#everything = true
       return
@@ -40,22 +40,29 @@ export class JournalCapture {
   }
 
   truncated(): void {
-    this.#synced = false
     if (this.#committer.state.pageSize === 0) this.#everything = true
   }
 
-  /** The application waited for the database file to reach the disk, so it will expect its commit there too. */
-  synced(): void {
-    this.#synced = true
+  /**
+   * The application waits for the database file to reach the disk. Its transaction will be there as an LTX file before the journal ends,
+   * and until then there is the journal, so the file itself need not be.
+   */
+  deferSync(): void {
+    this.#syncDeferred = true
   }
 
   /** The journal is about to end. Captures what changed; throws when that cannot be stored, and then nothing has happened. */
   finish(): Captured | undefined {
     if (!this.#files.exists('database')) return undefined
-    const captured = this.#files.with('database', (file) => this.#capture(file))
+    const captured = this.#files.with('database', (file) => {
+      const found = this.#capture(file)
+      // Rolled back, or no database: no LTX file has these pages, so the file must.
+      if (found === undefined && this.#syncDeferred) file.sync()
+      return found
+    })
     this.#dirty.clear()
     this.#everything = false
-    this.#synced = false
+    this.#syncDeferred = false
     return captured
   }
 
@@ -78,7 +85,7 @@ export class JournalCapture {
     const pageCount = databasePageCount(header, size)
     if (!this.pending && pageCount === state.pageCount) return undefined
     const pages = dirtyTransaction(file, header.pageSize, pageCount, this.#changedPages(header.pageSize, pageCount))
-    return this.#committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: this.#synced })
+    return this.#committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: this.#syncDeferred })
   }
 
   #changedPages(pageSize: number, pageCount: number): Uint32Array {

@@ -29,6 +29,8 @@ export class Database {
   readonly #wal: WalCapture
 
   readonly #onProvisional: (database: Database) => void
+  /** The journal has a header: after a crash it would be rolled back. */
+  #journalHot = false
 
   /** `onProvisional` is told of each transaction that is not final yet. */
   constructor(
@@ -100,9 +102,20 @@ export class Database {
     }
   }
 
-  sync(kind: FileKind, file: BackingFile, dataOnly: boolean): void {
-    file.sync(dataOnly)
-    if (kind === 'database' && this.files.isCurrent(kind, file) && !this.#wal.active) this.#journal.synced()
+  /**
+   * Brings what was written to the disk, except what recovery needs from the disk no more: a journal without a header (not begun, or ended
+   * by a transaction that is safe as an LTX file), and the pages of a journaled transaction, which will be durable as an LTX file before its
+   * journal ends.
+   */
+  sync(kind: FileKind, file: BackingFile): void {
+    if (this.files.isCurrent(kind, file) && !this.#wal.active) {
+      if (kind === 'journal' && !this.#journalHot) return
+      if (kind === 'database' && this.#journalHot && this.#journal.pending) {
+        this.#journal.deferSync()
+        return
+      }
+    }
+    file.sync()
   }
 
   /** Removes one of the files. Removing the database drops it: an LTX file with no pages says so. */
@@ -133,8 +146,12 @@ export class Database {
 
   #writeJournal(file: BackingFile, data: Uint8Array, offset: number): void {
     const zeroed = offset === 0 && data.subarray(0, JOURNAL_MAGIC_SIZE).every((byte) => byte === 0)
-    if (zeroed) this.#endJournal(() => file.write(data, offset))
-    else file.write(data, offset)
+    if (zeroed) {
+      this.#endJournal(() => file.write(data, offset))
+      return
+    }
+    if (offset === 0) this.#journalHot = true
+    file.write(data, offset)
   }
 
   /** Captures the transaction whose journal `end` ends. The journal stays, and with it the way back, when that fails. */
@@ -146,6 +163,7 @@ export class Database {
       if (captured !== undefined) this.#journal.unfinish(captured)
       throw error
     }
+    this.#journalHot = false
   }
 
   #drop(): void {

@@ -78,8 +78,8 @@ export class DatabaseFile implements MountFile {
     })
   }
 
-  sync(dataOnly: boolean): void {
-    this.database.sync(this.kind, this.#open(), dataOnly)
+  sync(): void {
+    this.database.sync(this.kind, this.#open())
   }
 
   #open(): BackingFile {

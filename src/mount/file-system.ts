@@ -157,8 +157,8 @@ export class LiteFileSystem implements FileSystem {
     this.#file(this.#inode(nodeid)).close()
   }
 
-  fsync(nodeid: number, _fh: number, dataOnly: boolean): void {
-    this.#file(this.#inode(nodeid)).sync(dataOnly)
+  fsync(nodeid: number): void {
+    this.#file(this.#inode(nodeid)).sync()
   }
 
   opendir(nodeid: number): OpenReply {

@@ -13,7 +13,7 @@ export interface MountFile {
   write(data: Uint8Array, offset: number): void
   truncate(size: number): void
   setTimes(atime: Timestamp | 'now' | undefined, mtime: Timestamp | 'now' | undefined): void
-  sync(dataOnly: boolean): void
+  sync(): void
 }
 
 export type FileAttributes = Omit<Attr, 'ino'>
