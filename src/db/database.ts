@@ -1,4 +1,5 @@
 import type { Position } from '../ltx/names.js'
+import { superJournalName } from '../sqlite/journal.js'
 import type { WalIndexHeader } from '../sqlite/wal-index.js'
 import type { BackingFile } from './backing-file.js'
 import { JournalCapture } from './capture-journal.js'
@@ -105,12 +106,12 @@ export class Database {
   /**
    * Brings what was written to the disk, except what recovery needs from the disk no more: a journal without a header (not begun, or ended
    * by a transaction that is safe as an LTX file), and the pages of a journaled transaction, which will be durable as an LTX file before its
-   * journal ends.
+   * journal ends. One with a super-journal ends earlier, when that is removed.
    */
   sync(kind: FileKind, file: BackingFile): void {
     if (this.files.isCurrent(kind, file) && !this.#wal.active) {
       if (kind === 'journal' && !this.#journalHot) return
-      if (kind === 'database' && this.#journalHot && this.#journal.pending) {
+      if (kind === 'database' && this.#journalHot && this.#journal.pending && !this.#hasSuperJournal()) {
         this.#journal.deferSync()
         return
       }
@@ -142,6 +143,13 @@ export class Database {
   /** See WalCapture.settle. */
   settle(index: WalIndexHeader | undefined): void {
     this.#wal.settle(index)
+  }
+
+  #hasSuperJournal(): boolean {
+    return this.files.with('journal', (journal) => {
+      const readAt = (into: Uint8Array, offset: number) => journal.read(into, 0, into.length, offset)
+      return superJournalName(readAt, journal.size()) !== undefined
+    })
   }
 
   #writeJournal(file: BackingFile, data: Uint8Array, offset: number): void {
