@@ -8,11 +8,14 @@
         "native/crc64.c",
         "native/device.c",
         "native/file.c",
+        "native/lz4.c",
         "native/mount.c",
-        "native/pool.c"
+        "native/pool.c",
+        "native/write-files.c"
       ],
       "defines": ["NAPI_VERSION=8", "_GNU_SOURCE"],
-      "cflags": ["-std=gnu11", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden"]
+      "cflags": ["-std=gnu11", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden"],
+      "libraries": ["-ldl"]
     }
   ]
 }

@@ -48,7 +48,9 @@ bool export_functions(napi_env env, napi_value exports, const Export *functions,
 bool register_checksum(napi_env env, napi_value exports);
 bool register_device(napi_env env, napi_value exports);
 bool register_file(napi_env env, napi_value exports);
+bool register_lz4(napi_env env, napi_value exports);
 bool register_mount(napi_env env, napi_value exports);
 bool register_pool(napi_env env, napi_value exports);
+bool register_write_files(napi_env env, napi_value exports);
 
 #endif

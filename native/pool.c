@@ -1,45 +1,23 @@
 // Work on libuv's thread pool. Each job owns copies of its arguments and references to the arrays it touches, so any
 // number of them may run at once, started from any thread of Node.
-#include "addon.h"
+#include "pool.h"
 #include "crc64.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-typedef struct {
-  char *path;
-  Bytes data;
-  int error;
-} File;
-
-typedef struct Job {
-  napi_async_work work;
-  napi_deferred deferred;
-  napi_ref kept;  // an array of the JavaScript objects whose memory the job uses, or NULL
-  napi_value (*result)(napi_env env, const struct Job *job);
-  const char *syscall;  // the call that failed, when error is not 0
-  int error;
-  int fd;
-  size_t page_size;  // bytes
-  uint32_t first_page;
-  uint64_t page_count;
-  uint64_t pages_read;
-  uint32_t *checksums;  // where the first page's goes
-  File *files;
-  uint32_t file_count;
-} Job;
-
-static void free_job(napi_env env, Job *job) {
+void free_job(napi_env env, Job *job) {
   if (job->kept != NULL) napi_delete_reference(env, job->kept);
-  for (uint32_t i = 0; i < job->file_count; i++) free(job->files[i].path);
+  for (uint32_t i = 0; i < job->file_count; i++) {
+    free(job->files[i].path);
+    free(job->files[i].via);
+  }
   free(job->files);
   free(job);
 }
 
-static Job *new_job(napi_env env) {
+Job *new_job(napi_env env) {
   Job *job = calloc(1, sizeof *job);
   if (job == NULL) throw_system_error(env, ENOMEM, "malloc", NULL);
   return job;
@@ -61,8 +39,7 @@ static void complete(napi_env env, napi_status status, void *data) {
   free_job(env, job);
 }
 
-// Takes the job over, whatever happens. Returns its promise, or NULL with an exception thrown.
-static napi_value start(napi_env env, Job *job, const char *name, napi_async_execute_callback execute) {
+napi_value start_job(napi_env env, Job *job, const char *name, napi_async_execute_callback execute) {
   napi_value promise, resource;
   if (napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &resource) == napi_ok &&
       napi_create_async_work(env, NULL, resource, execute, complete, job, &job->work) == napi_ok) {
@@ -126,7 +103,7 @@ static void checksum_pages(napi_env env, void *data) {
 
 static napi_value pages_read(napi_env env, const Job *job) { return make_number(env, (double)job->pages_read); }
 
-static bool keep(napi_env env, Job *job, napi_value object) {
+bool keep(napi_env env, Job *job, napi_value object) {
   if (napi_create_reference(env, object, 1, &job->kept) == napi_ok) return true;
   throw_type(env, "Cannot keep a reference");
   return false;
@@ -165,87 +142,7 @@ static napi_value checksumPages(napi_env env, napi_callback_info info) {
   }
   job->syscall = "read";
   job->result = pages_read;
-  return start(env, job, "litefs.checksumPages", checksum_pages);
-}
-
-static int write_all(int fd, Bytes bytes) {
-  while (bytes.length > 0) {
-    const ssize_t count = write(fd, bytes.data, bytes.length);
-    if (count >= 0) {
-      bytes.data += count;
-      bytes.length -= (size_t)count;
-    } else if (errno != EINTR) {
-      return errno;
-    }
-  }
-  return 0;
-}
-
-static int write_file(const File *file) {
-  int fd;
-  do fd = open(file->path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
-  while (fd < 0 && errno == EINTR);
-  if (fd < 0) return errno;
-  int error = write_all(fd, file->data);
-  if (close(fd) != 0 && error == 0 && errno != EINTR) error = errno;
-  if (error != 0) unlink(file->path);
-  return error;
-}
-
-static void write_files(napi_env env, void *data) {
-  (void)env;
-  Job *job = data;
-  for (uint32_t i = 0; i < job->file_count; i++) job->files[i].error = write_file(&job->files[i]);
-}
-
-static napi_value file_errors(napi_env env, const Job *job) {
-  napi_value result;
-  if (napi_create_array_with_length(env, job->file_count, &result) != napi_ok) return NULL;
-  for (uint32_t i = 0; i < job->file_count; i++) napi_set_element(env, result, i, make_number(env, job->files[i].error));
-  return result;
-}
-
-// ([{ path, data }])
-static bool read_write_arguments(napi_env env, napi_callback_info info, Job *job) {
-  napi_value files, kept;
-  uint32_t count;
-  if (!get_arguments(env, info, 1, &files)) return false;
-  if (napi_get_array_length(env, files, &count) != napi_ok ||
-      napi_create_array_with_length(env, count, &kept) != napi_ok) {
-    throw_type(env, "Expected an array");
-    return false;
-  }
-  if (!keep(env, job, kept)) return false;
-  job->files = calloc(count > 0 ? count : 1, sizeof *job->files);
-  if (job->files == NULL) {
-    throw_system_error(env, ENOMEM, "malloc", NULL);
-    return false;
-  }
-  for (; job->file_count < count; job->file_count++) {
-    File *file = &job->files[job->file_count];
-    napi_value item, path, data;
-    if (napi_get_element(env, files, job->file_count, &item) != napi_ok ||
-        napi_get_named_property(env, item, "path", &path) != napi_ok ||
-        napi_get_named_property(env, item, "data", &data) != napi_ok) {
-      throw_type(env, "Expected a path and data");
-      return false;
-    }
-    if (!get_bytes(env, data, &file->data) || !get_string(env, path, &file->path)) return false;
-    napi_set_element(env, kept, job->file_count, data);
-  }
-  return true;
-}
-
-static napi_value writeFiles(napi_env env, napi_callback_info info) {
-  Job *job = new_job(env);
-  if (job == NULL) return NULL;
-  if (!read_write_arguments(env, info, job)) {
-    free_job(env, job);
-    return NULL;
-  }
-  job->syscall = "write";
-  job->result = file_errors;
-  return start(env, job, "litefs.writeFiles", write_files);
+  return start_job(env, job, "litefs.checksumPages", checksum_pages);
 }
 
 static void sync_file_system(napi_env env, void *data) {
@@ -271,11 +168,11 @@ static napi_value syncFileSystem(napi_env env, napi_callback_info info) {
   job->fd = fd;
   job->syscall = "syncfs";
   job->result = nothing;
-  return start(env, job, "litefs.syncFileSystem", sync_file_system);
+  return start_job(env, job, "litefs.syncFileSystem", sync_file_system);
 }
 
 bool register_pool(napi_env env, napi_value exports) {
   static const Export functions[] = {
-      {"checksumPages", checksumPages}, {"writeFiles", writeFiles}, {"syncFileSystem", syncFileSystem}};
+      {"checksumPages", checksumPages}, {"syncFileSystem", syncFileSystem}};
   return export_functions(env, exports, functions, sizeof functions / sizeof *functions);
 }

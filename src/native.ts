@@ -15,6 +15,8 @@ export interface HeldLock {
 /** A file to be written whole: `data` must not change until the promise settles. */
 export interface FileToWrite {
   path: string
+  /** Where it is written before it gets its name: a spare file, which is overwritten, or no file; on the same file system. */
+  via: string
   data: Uint8Array
 }
 
@@ -66,9 +68,14 @@ interface Addon {
   ): object
   stopDevice(handle: object): void
   writeDevice(fd: number, buffer: Uint8Array, length: number): number
-  writeFiles(files: FileToWrite[]): Promise<number[]>
+  writeFiles(files: FileToWrite[], withdrawn: Uint32Array): Promise<number[]>
+  writeFile(file: FileToWrite): number
+  withdrawFile(withdrawn: Uint32Array, index: number): void
   syncFileSystem(fd: number): Promise<void>
   allocate(fd: number, offset: number, length: number): void
+  lz4Available(): boolean
+  lz4Compress(source: Uint8Array, start: number, end: number, target: Uint8Array, at: number): number
+  lz4Decompress(source: Uint8Array, start: number, end: number, target: Uint8Array): number
 }
 
 // src/ and dist/ both lie directly below the package root, where node-gyp-build looks for build/ and prebuilds/.
@@ -249,12 +256,24 @@ export function writeDevice(fd: number, buffer: Uint8Array, length: number): num
 }
 
 /**
- * Writes files on libuv's pool, one after the other: created or truncated, mode 0644, not synced.
+ * Writes files on libuv's pool, one after the other, not synced: each to its `via` (mode 0644) and then renamed, so that
+ * under its name it is whole or not there.
  *
- * @returns for each file 0 or the positive errno; a file that could not be written whole is removed
+ * @param withdrawn a zero for each file, for `withdrawFile`
+ * @returns for each file 0 or the positive errno, ECANCELED for a withdrawn one; the `via` of these is removed
  */
-export function writeFiles(files: FileToWrite[]): Promise<number[]> {
-  return addon.writeFiles(files)
+export function writeFiles(files: FileToWrite[], withdrawn: Uint32Array): Promise<number[]> {
+  return addon.writeFiles(files, withdrawn)
+}
+
+/** `writeFiles` of one file on this thread: 0 or the positive errno. */
+export function writeFile(file: FileToWrite): number {
+  return addon.writeFile(file)
+}
+
+/** Once it returns, the file of that index has been renamed or never will be. May wait for the rename under way. */
+export function withdrawFile(withdrawn: Uint32Array, index: number): void {
+  addon.withdrawFile(withdrawn, index)
 }
 
 /** syncfs(2) on libuv's pool, for the file system that holds `fd`. */
@@ -265,4 +284,19 @@ export function syncFileSystem(fd: number): Promise<void> {
 /** Reserves `[offset, offset + length)` of a file, growing it (fallocate(2)); throws ENOSPC, EOPNOTSUPP and so on. */
 export function allocate(fd: number, offset: number, length: number): void {
   addon.allocate(fd, offset, length)
+}
+
+/** Whether the system's liblz4 was found; without it the other functions of LZ4 throw. */
+export function lz4Available(): boolean {
+  return addon.lz4Available()
+}
+
+/** Compresses `source[start, end)` to one LZ4 block in `target` from `at` on; returns its bytes, 0 when it does not fit. */
+export function lz4Compress(source: Uint8Array, start: number, end: number, target: Uint8Array, at: number): number {
+  return addon.lz4Compress(source, start, end, target, at)
+}
+
+/** Inflates the LZ4 block in `source[start, end)`; returns its bytes, a negative number for no block or one larger than `target`. */
+export function lz4Decompress(source: Uint8Array, start: number, end: number, target: Uint8Array): number {
+  return addon.lz4Decompress(source, start, end, target)
 }

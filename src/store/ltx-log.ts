@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
+import path from 'node:path'
 import type { LtxSink } from '../db/ltx-spool.js'
 import type { Log } from '../log.js'
 import { syncFileSystem } from '../native.js'
 import { dataOf, encodeRecord, type RecordKind, recordSize, retiredThrough } from './ltx-log-record.js'
 import type { LogSegment } from './ltx-log-segment.js'
 import { LtxWriter } from './ltx-writer.js'
+import { SpareFiles } from './spare-files.js'
 
 /** How long a commit that did not ask for durability may wait for it, milliseconds (architecture.md, 3). */
 const SYNC_DELAY_MS = 10
@@ -16,6 +18,7 @@ const NOTHING = new Uint8Array(0)
  * file in it is on disk. A crash in between loses nothing: the next start writes them from the log.
  */
 export class LtxLog implements LtxSink {
+  readonly spares: SpareFiles
   readonly #dataDir: string
   readonly #log: Log
   readonly #segments: readonly [LogSegment, LogSegment]
@@ -33,7 +36,8 @@ export class LtxLog implements LtxSink {
     this.#dataDir = dataDir
     this.#log = log
     this.#segments = segments
-    this.#writer = new LtxWriter(log, () => this.#freeOther())
+    this.spares = new SpareFiles(path.join(dataDir, 'ltxlog', 'spare'))
+    this.#writer = new LtxWriter(log, this.spares, () => this.#freeOther())
     this.#current = segments[0]
     this.#current.restart()
     this.#sequence = sequence
@@ -43,9 +47,9 @@ export class LtxLog implements LtxSink {
   }
 
   append(file: string, data: Uint8Array): number {
-    const path = this.#relative(file)
-    const record = this.#put('ltx', path, data)
-    this.#writer.add(file, dataOf(record, path, data.length), this.#sequence)
+    const relative = this.#relative(file)
+    const record = this.#put('ltx', relative, data)
+    this.#writer.add(file, dataOf(record, relative, data.length), this.#sequence)
     return this.#sequence
   }
 
@@ -96,11 +100,11 @@ export class LtxLog implements LtxSink {
   }
 
   /** Appends a record and returns its bytes. Throws a system error; the log is then as before. */
-  #put(kind: RecordKind, path: string, data: Uint8Array): Buffer {
-    const length = recordSize(path, data.length)
+  #put(kind: RecordKind, relative: string, data: Uint8Array): Buffer {
+    const length = recordSize(relative, data.length)
     if (!this.#current.hasRoom(length)) this.#switchSegment(length)
     const sequence = this.#sequence + 1
-    const record = encodeRecord({ kind, sequence, path, data })
+    const record = encodeRecord({ kind, sequence, path: relative, data })
     this.#current.append(record, sequence)
     this.#sequence = sequence
     this.#scheduleSync()

@@ -2,7 +2,8 @@ import fs from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { getSystemErrorName } from 'node:util'
 import type { Log } from '../log.js'
-import { writeFiles } from '../native.js'
+import { withdrawFile, writeFile, writeFiles } from '../native.js'
+import type { SpareFiles } from './spare-files.js'
 
 /** Files that one task on the thread pool takes on. */
 const BATCH_FILES = 128
@@ -25,19 +26,21 @@ interface Waiting {
  */
 export class LtxWriter {
   readonly #log: Log
+  readonly #spares: SpareFiles
   readonly #onProgress: () => void
   /** Oldest first. */
   readonly #pending = new Map<string, Waiting>()
-  /** Files that are being written now, and those of them that were undone meanwhile. */
+  /** Files that are being written now, and for each a mark that it was undone meanwhile. */
   #inFlight: ReadonlyMap<string, Waiting> = new Map()
-  readonly #undoneInFlight = new Set<string>()
+  #withdrawn = new Uint32Array(0)
   #running: Promise<void> | undefined
   #draining = false
   #failing = false
 
   /** `onProgress` is told after each batch that was written. */
-  constructor(log: Log, onProgress: () => void) {
+  constructor(log: Log, spares: SpareFiles, onProgress: () => void) {
     this.#log = log
+    this.#spares = spares
     this.#onProgress = onProgress
   }
 
@@ -51,7 +54,6 @@ export class LtxWriter {
     if (this.#pending.size >= BACKLOG_FILES && !this.#failing) this.#help()
     this.#pending.delete(file)
     this.#pending.set(file, { data, sequence })
-    this.#undoneInFlight.delete(file)
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined
     })
@@ -65,8 +67,9 @@ export class LtxWriter {
   /** The file must not exist. */
   remove(file: string): void {
     this.#pending.delete(file)
-    if (this.#inFlight.has(file)) this.#undoneInFlight.add(file)
-    else fs.rmSync(file, { force: true })
+    const index = [...this.#inFlight.keys()].indexOf(file)
+    if (index >= 0) withdrawFile(this.#withdrawn, index)
+    fs.rmSync(file, { force: true })
   }
 
   /** Resolves when every file is written. Rejects with what prevents it. */
@@ -109,12 +112,14 @@ export class LtxWriter {
     }
     for (const file of batch.keys()) this.#pending.delete(file)
     this.#inFlight = batch
-    const results = await writeFiles([...batch].map(([path, { data }]) => ({ path, data })))
+    const withdrawn = new Uint32Array(batch.size)
+    this.#withdrawn = withdrawn
+    const files = [...batch].map(([path, { data }]) => ({ path, via: this.#spares.take(), data }))
+    const results = await writeFiles(files, withdrawn)
     this.#inFlight = new Map()
-    for (const file of this.#undoneInFlight) if (!this.#pending.has(file)) fs.rmSync(file, { force: true })
-    const failed = [...batch].filter(([file], i) => results[i] !== 0 && !this.#undoneInFlight.has(file))
-    this.#undoneInFlight.clear()
-    if (failed.length > 0) this.#takeBack(failed, results.find((errno) => errno !== 0) ?? 0)
+    const errnos = results.map((errno, i) => (withdrawn[i] === 0 ? errno : 0))
+    const failed = [...batch].filter((_, i) => errnos[i] !== 0)
+    if (failed.length > 0) this.#takeBack(failed, errnos.find((errno) => errno !== 0) ?? 0)
     this.#onProgress()
   }
 
@@ -127,11 +132,12 @@ export class LtxWriter {
     throw new Error(`Cannot write ${failed.length} LTX files, ${failed[0]?.[0]} among them: ${reason}`)
   }
 
+  /** What cannot be written here waits on: the background says why. */
   #help(): void {
     let left = HELP_FILES
     for (const [file, { data }] of this.#pending) {
       if (left-- === 0) return
-      fs.writeFileSync(file, data)
+      if (writeFile({ path: file, via: this.#spares.take(), data }) !== 0) return
       this.#pending.delete(file)
     }
   }

@@ -8,7 +8,7 @@ import { FILE_KINDS } from '../db/database-files.js'
 import { databaseLayout } from '../db/layout.js'
 import { PageState } from '../db/page-state.js'
 import { RecoveryError, recoverDatabase } from '../db/recover.js'
-import { expiredLtxFiles } from '../db/retention.js'
+import { type ExpiredFile, expiredLtxFiles } from '../db/retention.js'
 import { saveChecksums } from '../db/saved-checksums.js'
 import type { Log } from '../log.js'
 import { syncFileSystem } from '../native.js'
@@ -146,16 +146,18 @@ export class Store {
       .catch((error: Error) => this.#options.log.error(`cannot remove old LTX files: ${error.message}`))
   }
 
-  /** Removes old LTX files, once what they lead to is on disk without them. */
+  /** Takes old LTX files away, once what they lead to is on disk without them. */
   async #retain(): Promise<void> {
     const olderThanMs = Date.now() - this.#options.retentionMs
-    const expired: string[] = []
+    const { spares } = this.#ltxLog
+    let expired: ExpiredFile[] = []
     for (const { layout } of this.#databases.values()) {
-      if (fs.existsSync(layout.ltxDir)) expired.push(...(await expiredLtxFiles(layout.ltxDir, olderThanMs)))
+      if (fs.existsSync(layout.ltxDir)) expired = expired.concat(await expiredLtxFiles(layout.ltxDir, olderThanMs))
     }
-    if (expired.length === 0) return
+    if (expired.length === 0 && !spares.resting) return
     await this.#syncData()
-    for (const file of expired) await fsp.rm(file)
+    await spares.nextRound()
+    for (const file of expired) await spares.add(file.path, file.size)
   }
 
   async #syncData(): Promise<void> {

@@ -33,7 +33,6 @@ import {
   unmapShared,
   unmount,
   walChecksum,
-  writeFiles,
 } from '../../src/native.js'
 
 const FIXTURES = fileURLToPath(new URL('../../../shared/fixtures', import.meta.url))
@@ -245,43 +244,13 @@ t.test('shared mappings', async (t) => {
   t.equal(mappings.filter((line) => line.endsWith(file)).length, 0)
 })
 
-t.test('writeFiles and syncFileSystem', async (t) => {
-  const folder = t.testdir({ folder: {}, old: 'longer than what replaces it' })
-  const large = noise(3_000_000)
-  const files = [
-    { path: path.join(folder, 'a'), data: large },
-    { path: path.join(folder, 'missing/b'), data: large },
-    { path: path.join(folder, 'folder'), data: large },
-    { path: path.join(folder, 'old'), data: large.subarray(10, 15) },
-    { path: path.join(folder, 'empty'), data: new Uint8Array(0) },
-  ]
-  t.same(await writeFiles(files), [0, 2, 21, 0, 0])
-  t.same(readFileSync(path.join(folder, 'a')), Buffer.from(large))
-  t.same(readFileSync(path.join(folder, 'old')), Buffer.from(large.subarray(10, 15)))
-  t.equal(readFileSync(path.join(folder, 'empty')).length, 0)
-  t.same(await writeFiles([]), [])
-  t.throws(() => writeFiles([{ path: 'a\0b', data: large }]), { code: 'ERR_INVALID_ARG_TYPE' })
-
-  const fd = open(t, path.join(folder, 'a'), 'r+')
+t.test('syncFileSystem and allocate', async (t) => {
+  const fd = open(t, path.join(t.testdir(), 'a'), 'w+')
   t.equal(await syncFileSystem(fd), undefined)
   await t.rejects(syncFileSystem(-1), { code: 'EBADF', syscall: 'syncfs' })
   allocate(fd, 0, 4_000_000)
   t.equal(fstatSync(fd).size, 4_000_000)
   t.throws(() => allocate(fd, 0, 0), { code: 'EINVAL', syscall: 'fallocate' })
-})
-
-t.test('a full file system', { skip: process.getuid?.() !== 0 && 'mounting needs root' }, async (t) => {
-  const MNT_DETACH = 2
-  const folder = mkdtempSync(path.join(tmpdir(), 'litefs-small-'))
-  t.teardown(() => rmdirSync(folder))
-  mount('litefs-test', folder, 'tmpfs', 0, 'size=64k')
-  t.teardown(() => unmount(folder, MNT_DETACH))
-  const file = path.join(folder, 'large')
-  t.same(await writeFiles([{ path: file, data: noise(100_000) }]), [28])
-  t.notOk(existsSync(file), 'a part of a file does not stay')
-  const fd = openSync(file, 'w')
-  t.throws(() => allocate(fd, 0, 100_000), { code: 'ENOSPC', errno: -28 })
-  closeSync(fd)
 })
 
 t.test('errors of mounting look like Node’s own', async (t) => {
