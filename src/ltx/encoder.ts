@@ -1,13 +1,18 @@
 import { strict as assert } from 'node:assert'
 import { FileCrc } from './file-crc.js'
 import { checkHeader, encodeHeader, type LtxHeader } from './header.js'
-import { blockBound, compressBlock, literalPrefix } from './lz4.js'
+import { blockBound, lz4, storeBlock } from './lz4.js'
 import { PageIndex } from './page-index.js'
 import { PageOrder } from './page-order.js'
 import { BLOCK_FLAG, BLOCK_HEADER_SIZE, END_SIZE } from './pages-v3.js'
 import { checkPostApply, encodeTrailer, FILE_CHECKSUM_OFFSET, type LtxTrailer, putFileChecksum } from './trailer.js'
 
 const END_OF_PAGES = Buffer.alloc(END_SIZE)
+const MAX_PAGE_SIZE = 65536
+
+/** The page frame being written. One for all encoders: each is done with it when page() returns. */
+const frame = Buffer.allocUnsafe(BLOCK_HEADER_SIZE + blockBound(MAX_PAGE_SIZE))
+const frameHeader = frame.subarray(0, BLOCK_HEADER_SIZE)
 
 /** Takes the file's next bytes. They are valid until it returns. */
 export type LtxSink = (chunk: Uint8Array) => void
@@ -32,10 +37,8 @@ export class LtxEncoder {
   readonly #write: LtxSink
   readonly #compress: boolean
   readonly #crc = new FileCrc()
-  readonly #frame = Buffer.allocUnsafe(BLOCK_HEADER_SIZE)
   #state: 'header' | 'pages' | 'closed' = 'header'
   #file: OpenFile | undefined
-  #prefix: Buffer | undefined
   #size = 0
 
   constructor(write: LtxSink, options: LtxEncoderOptions) {
@@ -53,7 +56,6 @@ export class LtxEncoder {
     assert(this.#state === 'header', 'the header comes first, once')
     checkHeader(header)
     this.#file = { header, order: new PageOrder(header), index: new PageIndex() }
-    if (!this.#compress) this.#prefix = literalPrefix(header.pageSize)
     this.#state = 'pages'
     this.#putHashed(encodeHeader(header))
   }
@@ -64,18 +66,15 @@ export class LtxEncoder {
     assert.equal(data.length, header.pageSize)
     order.next(pgno)
     const offset = this.#size
-    const prefix = this.#prefix
-    if (prefix) {
-      this.#putFrameHeader(pgno, prefix.length + data.length)
-      this.#put(prefix)
-      this.#put(data)
-    } else {
-      const block = compressBlock(data)
-      assert(block.length <= blockBound(data.length))
-      this.#putFrameHeader(pgno, block.length)
-      this.#put(block)
-    }
+    const blockSize = this.#compress
+      ? lz4.compress(data, frame, BLOCK_HEADER_SIZE)
+      : storeBlock(data, frame, BLOCK_HEADER_SIZE)
+    frame.writeUInt32BE(pgno, 0)
+    frame.writeUInt16BE(BLOCK_FLAG, 4)
+    frame.writeUInt32BE(blockSize, 6)
+    this.#crc.update(frameHeader)
     this.#crc.update(data)
+    this.#put(frame.subarray(0, BLOCK_HEADER_SIZE + blockSize))
     index.add(pgno, offset, this.#size - offset)
   }
 
@@ -99,14 +98,6 @@ export class LtxEncoder {
   #open(): OpenFile {
     assert(this.#state === 'pages' && this.#file, 'between header and close')
     return this.#file
-  }
-
-  #putFrameHeader(pgno: number, blockSize: number): void {
-    const frame = this.#frame
-    frame.writeUInt32BE(pgno, 0)
-    frame.writeUInt16BE(BLOCK_FLAG, 4)
-    frame.writeUInt32BE(blockSize, 6)
-    this.#putHashed(frame)
   }
 
   #putHashed(bytes: Uint8Array): void {

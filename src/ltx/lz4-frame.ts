@@ -1,6 +1,6 @@
 import { LtxError } from './error.js'
 import type { LtxInput, LtxSource } from './input.js'
-import { inflateBlock } from './lz4.js'
+import { lz4 } from './lz4.js'
 import { Xxh32 } from './xxh32.js'
 
 /**
@@ -8,23 +8,27 @@ import { Xxh32 } from './xxh32.js'
  * checksum (0x64), blocks of 64 KiB (0x40), header checksum.
  */
 export const FRAME_HEADER = Buffer.from('04224d186440a7', 'hex')
-const MAX_BLOCK_SIZE = 65536
+/** Bytes that one block of such a frame holds at most. */
+export const MAX_BLOCK_SIZE = 65536
 const STORED = 0x80000000
 const BLOCK_SIZE_FIELD = 4
 
 /**
  * The content of an LZ4 frame that starts at the input's position. Once it has returned 0, the input stands
- * behind the frame. Holds one block. Throws LtxError on frames that Go's ltx does not write.
+ * behind the frame. Throws LtxError on frames that Go's ltx does not write.
  */
 export class Lz4FrameSource implements LtxSource {
   readonly #input: LtxInput
+  readonly #buffer: Buffer
   readonly #content = new Xxh32()
   #block: Buffer = Buffer.alloc(0)
   #used = 0
   #done = false
 
-  constructor(input: LtxInput) {
+  /** `buffer`, MAX_BLOCK_SIZE bytes, is the source's until it is done. */
+  constructor(input: LtxInput, buffer: Buffer) {
     this.#input = input
+    this.#buffer = buffer
     if (!input.take(FRAME_HEADER.length, 'LZ4 frame').equals(FRAME_HEADER)) {
       throw new LtxError('Cannot read LTX file: an LZ4 frame has another header than LTX files have')
     }
@@ -55,11 +59,10 @@ export class Lz4FrameSource implements LtxSource {
   }
 
   #takeBlock(size: number, stored: boolean): Buffer {
-    const block = Buffer.allocUnsafe(BLOCK_SIZE_FIELD + size)
-    block.set(this.#input.take(size, 'LZ4 frame'), BLOCK_SIZE_FIELD)
-    return stored
-      ? block.subarray(BLOCK_SIZE_FIELD)
-      : inflateBlock(block, BLOCK_SIZE_FIELD, block.length, MAX_BLOCK_SIZE)
+    const block = this.#input.take(size, 'LZ4 frame')
+    const inflated = stored ? block.copy(this.#buffer) : lz4.inflate(block, 0, size, this.#buffer)
+    if (inflated < 0) throw new LtxError('Cannot read LTX file: an LZ4 block does not decompress')
+    return this.#buffer.subarray(0, inflated)
   }
 
   #end(): void {

@@ -1,7 +1,7 @@
 import { LtxError } from './error.js'
 import type { FileCrc } from './file-crc.js'
 import { LtxInput } from './input.js'
-import { Lz4FrameSource } from './lz4-frame.js'
+import { Lz4FrameSource, MAX_BLOCK_SIZE } from './lz4-frame.js'
 import type { LtxPage, PageBlock } from './page-block.js'
 
 const PAGE_HEADER_SIZE = 4 // u32 page number; zero ends the pages
@@ -14,7 +14,7 @@ export class PagesV1 implements PageBlock {
   readonly #crc: FileCrc
 
   constructor(input: LtxInput, compressed: boolean, pageSize: number, crc: FileCrc) {
-    this.#pages = compressed ? new LtxInput(new Lz4FrameSource(input)) : input
+    this.#pages = compressed ? new LtxInput(new Lz4FrameSource(input, Buffer.allocUnsafe(MAX_BLOCK_SIZE))) : input
     this.#compressed = compressed
     this.#pageSize = pageSize
     this.#crc = crc

@@ -1,8 +1,8 @@
 import { LtxError } from './error.js'
 import type { FileCrc } from './file-crc.js'
 import type { LtxInput } from './input.js'
-import { blockBound, inflateBlock, LENGTH_PREFIX_SIZE } from './lz4.js'
-import { Lz4FrameSource } from './lz4-frame.js'
+import { blockBound, lz4 } from './lz4.js'
+import { Lz4FrameSource, MAX_BLOCK_SIZE } from './lz4-frame.js'
 import type { LtxPage, PageBlock } from './page-block.js'
 import { PageIndex } from './page-index.js'
 
@@ -10,7 +10,9 @@ import { PageIndex } from './page-index.js'
 export const BLOCK_FLAG = 0x1
 /** u32 page number, u16 flags. */
 const PAGE_HEADER_SIZE = 6
-/** The same with the block size, u32. */
+/** u32 size of the block that follows. */
+const BLOCK_SIZE_FIELD = 4
+/** Page header and block size. */
 export const BLOCK_HEADER_SIZE = 10
 /** A page header of zeros ends the pages. */
 export const END_SIZE = PAGE_HEADER_SIZE
@@ -21,11 +23,15 @@ export class PagesV3 implements PageBlock {
   readonly #pageSize: number
   readonly #crc: FileCrc
   readonly #index = new PageIndex()
+  /** The page's data; one byte more than a page, to see what inflates to more. */
+  readonly #page: Buffer
+  #frameBlock: Buffer | undefined
 
   constructor(input: LtxInput, pageSize: number, crc: FileCrc) {
     this.#input = input
     this.#pageSize = pageSize
     this.#crc = crc
+    this.#page = Buffer.allocUnsafe(pageSize + 1)
   }
 
   next(): LtxPage | undefined {
@@ -56,26 +62,28 @@ export class PagesV3 implements PageBlock {
   }
 
   #readBlock(pgno: number): Buffer {
-    const size = this.#input.peek(4)
-    const blockSize = size.length === 4 ? size.readUInt32BE(0) : 0
+    const size = this.#input.peek(BLOCK_SIZE_FIELD)
+    const blockSize = size.length === BLOCK_SIZE_FIELD ? size.readUInt32BE(0) : 0
     if (blockSize > blockBound(this.#pageSize)) {
       throw new LtxError(
         `Cannot read LTX file: page ${pgno} of ${this.#pageSize} bytes takes ${blockSize} bytes compressed`,
       )
     }
-    // The inflater overwrites the block's length, so hash it first.
-    const block = this.#input.take(LENGTH_PREFIX_SIZE + blockSize, 'page')
-    this.#crc.update(block, LENGTH_PREFIX_SIZE)
-    const data = inflateBlock(block, LENGTH_PREFIX_SIZE, block.length, this.#pageSize)
-    if (data.length !== this.#pageSize) {
-      throw new LtxError(`Cannot read LTX file: page ${pgno} of ${this.#pageSize} bytes inflates to ${data.length}`)
+    const block = this.#input.take(BLOCK_SIZE_FIELD + blockSize, 'page')
+    this.#crc.update(block, BLOCK_SIZE_FIELD)
+    const data = this.#page.subarray(0, this.#pageSize)
+    const inflated = lz4.inflate(block, BLOCK_SIZE_FIELD, block.length, data)
+    if (inflated < 0) throw new LtxError('Cannot read LTX file: a page does not decompress')
+    if (inflated !== this.#pageSize) {
+      throw new LtxError(`Cannot read LTX file: page ${pgno} of ${this.#pageSize} bytes inflates to ${inflated}`)
     }
     return data
   }
 
   #readFrame(pgno: number): Buffer {
-    const frame = new Lz4FrameSource(this.#input)
-    const data = Buffer.allocUnsafe(this.#pageSize + 1)
+    this.#frameBlock ??= Buffer.allocUnsafe(MAX_BLOCK_SIZE)
+    const frame = new Lz4FrameSource(this.#input, this.#frameBlock)
+    const data = this.#page
     let size = 0
     for (let bytes = -1; bytes !== 0 && size < data.length; size += bytes) bytes = frame.read(data.subarray(size))
     if (size !== this.#pageSize) {

@@ -3,7 +3,7 @@ import { LtxDecoder, type LtxDecoderOptions } from '../../src/ltx/decoder.js'
 import { LtxEncoder, type LtxEncoderOptions } from '../../src/ltx/encoder.js'
 import { encodeHeader, type LtxHeader } from '../../src/ltx/header.js'
 import type { LtxSource } from '../../src/ltx/input.js'
-import { compressBlock } from '../../src/ltx/lz4.js'
+import { blockBound, type Lz4, lz4 } from '../../src/ltx/lz4.js'
 import { crc64Update, pageChecksum } from '../../src/native.js'
 
 /** A page frame as somebody may have written it; what is left out is written as it should be. */
@@ -54,7 +54,7 @@ export function forge(file: ForgedFile): Buffer {
   const entries: number[] = []
   for (const page of file.pages ?? []) {
     const start = offset
-    const block = page.block ?? compressBlock(page.data)
+    const block = page.block ?? compress(lz4, page.data)
     const head = Buffer.alloc(10)
     head.writeUInt32BE(page.pgno, 0)
     head.writeUInt16BE(page.flags ?? 1, 4)
@@ -71,6 +71,12 @@ export function forge(file: ForgedFile): Buffer {
   trailer.writeUInt32BE(((crc[0] ?? 0) | 0x80000000) >>> 0, 8)
   trailer.writeUInt32BE(crc[1] ?? 0, 12)
   return Buffer.concat([...parts, trailer, file.after ?? Buffer.alloc(0)])
+}
+
+/** One LZ4 block of its own. */
+export function compress(library: Lz4, data: Uint8Array): Buffer {
+  const block = Buffer.alloc(blockBound(data.length))
+  return block.subarray(0, library.compress(data, block, 0))
 }
 
 /** A page index of these numbers, each a varint, with end and length. */
