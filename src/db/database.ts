@@ -20,6 +20,14 @@ export interface DatabaseStart {
   readonly lastCommitMs: number
 }
 
+/** What a database tells the store of. */
+export interface DatabaseWatcher {
+  /** A transaction was captured that is not final yet. */
+  provisional(database: Database): void
+  /** The WAL is written from its beginning again, over what it held. */
+  walRestarted(database: Database): void
+}
+
 /** One database of this node: its files as the mount sees them, and every transaction captured on the way. */
 export class Database {
   readonly name: string
@@ -29,17 +37,16 @@ export class Database {
   readonly #journal: JournalCapture
   readonly #wal: WalCapture
 
-  readonly #onProvisional: (database: Database) => void
+  readonly #watcher: DatabaseWatcher
   /** The journal has a header: after a crash it would be rolled back. */
   #journalHot = false
 
-  /** `onProvisional` is told of each transaction that is not final yet. */
   constructor(
     name: string,
     layout: DatabaseLayout,
     settings: CommitSettings,
     start: DatabaseStart,
-    onProvisional: (database: Database) => void,
+    watcher: DatabaseWatcher,
   ) {
     this.name = name
     this.layout = layout
@@ -47,7 +54,7 @@ export class Database {
     this.#committer = new Committer(layout.ltxDir, settings, start.state, start.lastCommitMs)
     this.#journal = new JournalCapture(this.#committer, this.files)
     this.#wal = new WalCapture(this.#committer, this.files)
-    this.#onProvisional = onProvisional
+    this.#watcher = watcher
   }
 
   /** The position that no writer can take back any more. */
@@ -80,7 +87,8 @@ export class Database {
       file.write(data, offset)
     } else if (kind === 'wal') {
       this.#wal.write(file, data, offset)
-      if (this.#wal.provisional) this.#onProvisional(this)
+      if (this.#wal.provisional) this.#watcher.provisional(this)
+      if (offset === 0) this.#watcher.walRestarted(this)
     } else if (kind === 'journal') {
       this.#writeJournal(file, data, offset)
     } else {

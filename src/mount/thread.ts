@@ -1,14 +1,12 @@
-import fsp from 'node:fs/promises'
-import path from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { type Service, sendTo, serve } from '../fuse/device.js'
 import { Session } from '../fuse/session.js'
 import { describeError, type Log } from '../log.js'
-import { parseWalIndexHeader, WAL_INDEX_HEADER_SIZE, type WalIndexHeader } from '../sqlite/wal-index.js'
 import { Store } from '../store/store.js'
 import { openTrace, type Trace } from '../trace.js'
 import { LiteFileSystem } from './file-system.js'
 import type { Command, FileSystemOptions, LogLevel, Report } from './messages.js'
+import { MountView } from './mount-view.js'
 
 /** Entry of the file-system thread: it owns the databases and serves the mount, and does nothing else. */
 
@@ -26,22 +24,6 @@ function reporter(level: LogLevel) {
 }
 
 const log: Log = { debug: reporter('debug'), info: reporter('info'), warn: reporter('warn'), error: reporter('error') }
-
-/** Through the mount, because SQLite's changes are in the kernel's cache only; on the thread pool, because this thread serves them. */
-async function readWalIndex(name: string): Promise<WalIndexHeader | undefined> {
-  const file = await fsp.open(path.join(options.mountDir, `${name}-shm`), 'r').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
-    throw error
-  })
-  if (file === undefined) return undefined
-  try {
-    const bytes = Buffer.alloc(WAL_INDEX_HEADER_SIZE)
-    const { bytesRead } = await file.read(bytes, 0, bytes.length, 0)
-    return parseWalIndexHeader(bytes.subarray(0, bytesRead))
-  } finally {
-    await file.close()
-  }
-}
 
 class FileSystemThread {
   readonly #store: Store
@@ -86,9 +68,16 @@ class FileSystemThread {
   }
 }
 
+function openStore(): Promise<Store> {
+  const view = new MountView(options.mountDir, log)
+  const readWalIndex = (name: string) => view.readWalIndex(name)
+  const warmWal = (name: string) => view.warmWal(name)
+  return Store.open({ ...options, readWalIndex, warmWal, log })
+}
+
 async function run(): Promise<void> {
   const trace = openTrace(options.tracing, options.traceToStdout, (error) => log.warn(describeError(error)))
-  const thread = new FileSystemThread(await Store.open({ ...options, readWalIndex, log }), trace)
+  const thread = new FileSystemThread(await openStore(), trace)
   parentPort?.on('message', (command: Command) => {
     if (command.type === 'serve') thread.serve(command.fd)
     else thread.stop().catch((error: Error) => report({ type: 'failed', error }))
