@@ -5,11 +5,10 @@ import t from 'tap'
 import { holdersOf } from '../../src/fuse/holders.js'
 import { isMounted, mountAt } from '../../src/fuse/mount-table.js'
 import { detachStale, mountFuse, unmount } from '../../src/fuse/mountpoint.js'
+import { needsMounting } from '../needs-mounting.js'
 import { mountDirectory, sh, startMemoryMount } from './memory-mount.js'
 
 const NOBODY = 65534
-const isRoot = process.geteuid?.() === 0
-const asRoot = { skip: isRoot && fs.existsSync('/dev/fuse') ? false : 'needs root and /dev/fuse' }
 const MOUNT = { fsname: 'litefs', allowOther: false, defaultPermissions: false, readOnly: false }
 
 /** F_OFD_SETLK 37 and F_OFD_SETLKW 38 on a struct flock of 64-bit Linux: type, whence, start, length, pid. */
@@ -18,7 +17,9 @@ const LOCK_IN_PERL = `
   sub lock_byte { my $lock = pack "s s x4 q q l x4", F_WRLCK, 0, 3, 5, 0; fcntl $_[0], $_[1], $lock }
 `
 
-t.test('a shell works in a mounted file system', asRoot, async (t) => {
+needsMounting()
+
+t.test('a shell works in a mounted file system', async (t) => {
   const mount = await startMemoryMount(t, mountDirectory(t, 'a b\\c'))
   t.match(mountAt(mount.dir), { type: 'fuse', source: 'litefs' })
   t.match(await sh('grep ^litefs /proc/mounts', mount.dir), / fuse rw,nosuid,nodev,relatime,user_id=0,group_id=0 /)
@@ -35,7 +36,7 @@ t.test('a shell works in a mounted file system', asRoot, async (t) => {
   t.same(mount.errors, [])
 })
 
-t.test('data of many pages go through whole', asRoot, async (t) => {
+t.test('data of many pages go through whole', async (t) => {
   const mount = await startMemoryMount(t, mountDirectory(t))
   const sum = `cd "$1"; head -c 5000000 /dev/urandom > /dev/shm/litefs-$$; trap 'rm /dev/shm/litefs-'$$ EXIT
     dd if=/dev/shm/litefs-$$ of=big bs=1M status=none; cp big slow
@@ -46,7 +47,7 @@ t.test('data of many pages go through whole', asRoot, async (t) => {
   t.same(mount.errors, [])
 })
 
-t.test('the kernel remembers names, and that there are none', asRoot, async (t) => {
+t.test('the kernel remembers names, and that there are none', async (t) => {
   const mount = await startMemoryMount(t, mountDirectory(t))
   const lookups = async () => {
     const { lookup } = await mount.counts()
@@ -60,7 +61,7 @@ t.test('the kernel remembers names, and that there are none', asRoot, async (t) 
   t.match(await mount.counts(), { open: 9, read: 1, getattr: 2 }, 'nor is it read again')
 })
 
-t.test('a directory of 1,000 entries is read in pages, and nodes are forgotten', asRoot, async (t) => {
+t.test('a directory of 1,000 entries is read in pages, and nodes are forgotten', async (t) => {
   const mount = await startMemoryMount(t, mountDirectory(t))
   await sh('cd "$1"; seq -f name-%05g 1000 | xargs touch', mount.dir)
   const names = (await sh('ls "$1"', mount.dir)).trim().split('\n')
@@ -74,7 +75,7 @@ t.test('a directory of 1,000 entries is read in pages, and nodes are forgotten',
   t.pass('all nodes are forgotten')
 })
 
-t.test('a lazy unmount leaves open files alone; a busy mount names its holders', asRoot, async (t) => {
+t.test('a lazy unmount leaves open files alone; a busy mount names its holders', async (t) => {
   const dir = mountDirectory(t)
   const mount = await startMemoryMount(t, dir)
   const client = spawn('sh', [
@@ -99,7 +100,7 @@ t.test('a lazy unmount leaves open files alone; a busy mount names its holders',
   t.same(holdersOf(dir), [])
 })
 
-t.test('a mount whose server was killed is detached, a live one is not', asRoot, async (t) => {
+t.test('a mount whose server was killed is detached, a live one is not', async (t) => {
   const dir = mountDirectory(t)
   for (let times = 0; times < 2; times++) {
     const { server } = await startMemoryMount(t, dir)
@@ -117,7 +118,7 @@ t.test('a mount whose server was killed is detached, a live one is not', asRoot,
   t.ok(isMounted(foreign), 'a mount of another kind is left alone')
 })
 
-t.test('what cannot be mounted says why', asRoot, async (t) => {
+t.test('what cannot be mounted says why', async (t) => {
   t.throws(() => mountFuse({ dir: '/nowhere/at/all', ...MOUNT }), {
     message: 'Cannot mount /nowhere/at/all: the directory does not exist',
   })
@@ -125,7 +126,7 @@ t.test('what cannot be mounted says why', asRoot, async (t) => {
   await t.rejects(unmount('/usr', { lazy: false }), { message: /^Cannot unmount \/usr: EINVAL/ })
 })
 
-t.test('an ordinary user mounts through fusermount3', asRoot, async (t) => {
+t.test('an ordinary user mounts through fusermount3', async (t) => {
   // Distributions give the device mode 0666; some containers do not.
   const mode = fs.statSync('/dev/fuse').mode & 0o777
   fs.chmodSync('/dev/fuse', 0o666)
@@ -145,7 +146,7 @@ t.test('an ordinary user mounts through fusermount3', asRoot, async (t) => {
   })
 })
 
-t.test('forwarded locks wait in the file system and are interrupted by signals', asRoot, async (t) => {
+t.test('forwarded locks wait in the file system and are interrupted by signals', async (t) => {
   const mount = await startMemoryMount(t, mountDirectory(t), { forwardLocks: true })
   const script = `${LOCK_IN_PERL}
     open A, ">", "$ARGV[0]/f"; open B, ">", "$ARGV[0]/f";

@@ -11,8 +11,11 @@ import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import { type DeviceOptions, mount, openFuseDevice, startDevice, unmount, writeDevice } from '../../src/native.js'
+import { needsMounting } from '../needs-mounting.js'
 import type { DeviceWorkerData } from './device-worker.js'
 import { answer, isGetattr, REPLY_SIZE, REQUEST_SIZE } from './tiny-file-system.js'
+
+needsMounting()
 
 const run = promisify(execFile)
 
@@ -94,88 +97,84 @@ function cpuMillisSince(start: NodeJS.CpuUsage): number {
   return (user + system) / 1000
 }
 
-if (process.getuid?.() !== 0) {
-  t.comment('mount(2) needs root: the device loop is not tested here')
-} else {
-  t.test('serves, idles without CPU time, ends with the unmount', async (t) => {
-    const { fd, directory, unmount } = mounted(t)
-    const { counted, ended } = serve(t, fd)
-    t.equal(await stat(directory), '1 7 directory')
-    await manyRequests(directory)
-    t.ok(counted.getattrs > 200)
+t.test('serves, idles without CPU time, ends with the unmount', async (t) => {
+  const { fd, directory, unmount } = mounted(t)
+  const { counted, ended } = serve(t, fd)
+  t.equal(await stat(directory), '1 7 directory')
+  await manyRequests(directory)
+  t.ok(counted.getattrs > 200)
 
-    await delay(50)
-    const start = process.cpuUsage()
-    await delay(300)
-    t.ok(cpuMillisSince(start) < 60, `${cpuMillisSince(start)} ms`)
+  await delay(50)
+  const start = process.cpuUsage()
+  await delay(300)
+  t.ok(cpuMillisSince(start) < 60, `${cpuMillisSince(start)} ms`)
 
-    unmount()
-    t.equal(await ended, undefined)
+  unmount()
+  t.equal(await ended, undefined)
+})
+
+t.test('busy-polls only while hot, and lets the event loop run', async (t) => {
+  const { fd, directory, unmount } = mounted(t)
+  const { ended } = serve(t, fd, { spinMicros: 1_000_000, stayMicros: 500 })
+  await manyRequests(directory)
+  const cpu = process.cpuUsage()
+  const start = performance.now()
+  await delay(100)
+  t.ok(performance.now() - start < 600, 'a timer is not held up by a spin of one second')
+  // On a busy machine the yielding spin gets little of the CPU.
+  while (cpuMillisSince(cpu) < 10 && performance.now() - start < 900) await delay(20)
+  t.ok(cpuMillisSince(cpu) >= 10, 'it does spin')
+  unmount()
+  t.equal(await ended, undefined, 'the end is noticed while spinning')
+})
+
+t.test('without busy-polling', async (t) => {
+  const { fd, directory, unmount } = mounted(t)
+  const { counted, ended } = serve(t, fd, { spinMicros: 0, stayMicros: 1000 })
+  await manyRequests(directory)
+  t.ok(counted.getattrs >= 200)
+  unmount()
+  t.equal(await ended, undefined)
+})
+
+t.test('late replies, microtasks, and an unknown unique', async (t) => {
+  const { fd, directory } = mounted(t)
+  const errors: number[] = []
+  serve(t, fd, OPTIONS, (request, reply, length) => {
+    const late = new Uint8Array(REPLY_SIZE)
+    const replyLength = answer(request, late, length)
+    if (!isGetattr(request)) return answer(request, reply, length)
+    // A microtask must run although the loop may be spinning for the next request.
+    Promise.resolve()
+      .then(() => errors.push(writeDevice(fd, late, replyLength), writeDevice(fd, late, replyLength)))
+      .catch(t.threw)
+    return 0
   })
+  t.equal(await stat(directory), '1 7 directory')
+  t.same(errors.slice(0, 2), [0, 2], 'the second answer to one request is ENOENT')
+})
 
-  t.test('busy-polls only while hot, and lets the event loop run', async (t) => {
-    const { fd, directory, unmount } = mounted(t)
-    const { ended } = serve(t, fd, { spinMicros: 1_000_000, stayMicros: 500 })
-    await manyRequests(directory)
-    const cpu = process.cpuUsage()
-    const start = performance.now()
-    await delay(100)
-    t.ok(performance.now() - start < 600, 'a timer is not held up by a spin of one second')
-    // On a busy machine the yielding spin gets little of the CPU.
-    while (cpuMillisSince(cpu) < 10 && performance.now() - start < 900) await delay(20)
-    t.ok(cpuMillisSince(cpu) >= 10, 'it does spin')
-    unmount()
-    t.equal(await ended, undefined, 'the end is noticed while spinning')
-  })
+t.test('stop() ends the loop and nothing else', async (t) => {
+  const { fd, directory, unmount } = mounted(t)
+  const first = serve(t, fd)
+  t.equal(await stat(directory), '1 7 directory')
+  first.loop.stop()
+  first.loop.stop()
+  const before = first.counted.requests
+  const second = serve(t, fd)
+  t.equal(await stat(directory), '1 7 directory')
+  t.equal(first.counted.requests, before)
+  unmount()
+  t.equal(await second.ended, undefined)
+  t.equal(await Promise.race([first.ended, 'no end']), 'no end')
+})
 
-  t.test('without busy-polling', async (t) => {
-    const { fd, directory, unmount } = mounted(t)
-    const { counted, ended } = serve(t, fd, { spinMicros: 0, stayMicros: 1000 })
-    await manyRequests(directory)
-    t.ok(counted.getattrs >= 200)
-    unmount()
-    t.equal(await ended, undefined)
-  })
-
-  t.test('late replies, microtasks, and an unknown unique', async (t) => {
-    const { fd, directory } = mounted(t)
-    const errors: number[] = []
-    serve(t, fd, OPTIONS, (request, reply, length) => {
-      const late = new Uint8Array(REPLY_SIZE)
-      const replyLength = answer(request, late, length)
-      if (!isGetattr(request)) return answer(request, reply, length)
-      // A microtask must run although the loop may be spinning for the next request.
-      Promise.resolve()
-        .then(() => errors.push(writeDevice(fd, late, replyLength), writeDevice(fd, late, replyLength)))
-        .catch(t.threw)
-      return 0
-    })
-    t.equal(await stat(directory), '1 7 directory')
-    t.same(errors.slice(0, 2), [0, 2], 'the second answer to one request is ENOENT')
-  })
-
-  t.test('stop() ends the loop and nothing else', async (t) => {
-    const { fd, directory, unmount } = mounted(t)
-    const first = serve(t, fd)
-    t.equal(await stat(directory), '1 7 directory')
-    first.loop.stop()
-    first.loop.stop()
-    const before = first.counted.requests
-    const second = serve(t, fd)
-    t.equal(await stat(directory), '1 7 directory')
-    t.equal(first.counted.requests, before)
-    unmount()
-    t.equal(await second.ended, undefined)
-    t.equal(await Promise.race([first.ended, 'no end']), 'no end')
-  })
-
-  t.test('a descriptor that is not mounted ends with its error', async (t) => {
-    const fd = openFuseDevice()
-    t.teardown(() => closeSync(fd))
-    const error = await serve(t, fd).ended
-    t.match(error, { code: 'EPERM', errno: -1, syscall: 'read' })
-  })
-}
+t.test('a descriptor that is not mounted ends with its error', async (t) => {
+  const fd = openFuseDevice()
+  t.teardown(() => closeSync(fd))
+  const error = await serve(t, fd).ended
+  t.match(error, { code: 'EPERM', errno: -1, syscall: 'read' })
+})
 
 /** The worker is gone before the descriptor is closed: the number may be another file's at once. */
 function serveInWorker(t: Test, data: DeviceWorkerData): Worker {
@@ -184,60 +183,58 @@ function serveInWorker(t: Test, data: DeviceWorkerData): Worker {
   return worker
 }
 
-if (process.getuid?.() === 0) {
-  t.test('in a worker, beside a loop of the main thread', async (t) => {
-    const one = mounted(t)
-    const other = mounted(t)
-    serve(t, one.fd)
-    const worker = serveInWorker(t, { fd: other.fd, behaviour: 'answer' })
-    await once(worker, 'message')
-    t.same(await Promise.all([one, other].map(({ directory }) => stat(directory))), ['1 7 directory', '1 7 directory'])
-    await Promise.all([manyRequests(one.directory), manyRequests(other.directory)])
-    const message = once(worker, 'message')
-    const exit = once(worker, 'exit')
-    other.unmount()
-    t.same(await message, [{ ended: undefined }])
-    t.same(await exit, [0], 'an ended loop does not keep the worker alive')
-  })
+t.test('in a worker, beside a loop of the main thread', async (t) => {
+  const one = mounted(t)
+  const other = mounted(t)
+  serve(t, one.fd)
+  const worker = serveInWorker(t, { fd: other.fd, behaviour: 'answer' })
+  await once(worker, 'message')
+  t.same(await Promise.all([one, other].map(({ directory }) => stat(directory))), ['1 7 directory', '1 7 directory'])
+  await Promise.all([manyRequests(one.directory), manyRequests(other.directory)])
+  const message = once(worker, 'message')
+  const exit = once(worker, 'exit')
+  other.unmount()
+  t.same(await message, [{ ended: undefined }])
+  t.same(await exit, [0], 'an ended loop does not keep the worker alive')
+})
 
-  t.test('terminating a worker stops its loop', async (t) => {
-    const { fd, directory, unmount } = mounted(t)
-    const worker = serveInWorker(t, { fd, behaviour: 'answer' })
-    await once(worker, 'message')
-    await manyRequests(directory)
-    t.equal(await worker.terminate(), 1)
-    const { ended } = serve(t, fd)
-    t.equal(await stat(directory), '1 7 directory', 'the descriptor is still good')
-    unmount()
-    t.equal(await ended, undefined)
-  })
+t.test('terminating a worker stops its loop', async (t) => {
+  const { fd, directory, unmount } = mounted(t)
+  const worker = serveInWorker(t, { fd, behaviour: 'answer' })
+  await once(worker, 'message')
+  await manyRequests(directory)
+  t.equal(await worker.terminate(), 1)
+  const { ended } = serve(t, fd)
+  t.equal(await stat(directory), '1 7 directory', 'the descriptor is still good')
+  unmount()
+  t.equal(await ended, undefined)
+})
 
-  t.test('terminating a worker inside onRequest', async (t) => {
+t.test('terminating a worker inside onRequest', async (t) => {
+  const { fd, directory, abort } = mounted(t)
+  const worker = serveInWorker(t, { fd, behaviour: 'hang' })
+  await once(worker, 'message')
+  const hanging = once(worker, 'message')
+  const failed = t.rejects(stat(directory))
+  t.same(await hanging, ['hanging'])
+  t.equal(await worker.terminate(), 1)
+  abort()
+  await failed
+})
+
+for (const [behaviour, expected] of [
+  ['throw', { message: 'thrown by onRequest' }],
+  ['malformed', { code: 'EINVAL', syscall: 'write' }],
+] as const) {
+  t.test(`an uncaught exception: ${behaviour}`, async (t) => {
     const { fd, directory, abort } = mounted(t)
-    const worker = serveInWorker(t, { fd, behaviour: 'hang' })
+    const worker = serveInWorker(t, { fd, behaviour })
     await once(worker, 'message')
-    const hanging = once(worker, 'message')
+    const failure = once(worker, 'error')
     const failed = t.rejects(stat(directory))
-    t.same(await hanging, ['hanging'])
-    t.equal(await worker.terminate(), 1)
+    const [error] = await failure
+    t.match(error, expected)
     abort()
     await failed
   })
-
-  for (const [behaviour, expected] of [
-    ['throw', { message: 'thrown by onRequest' }],
-    ['malformed', { code: 'EINVAL', syscall: 'write' }],
-  ] as const) {
-    t.test(`an uncaught exception: ${behaviour}`, async (t) => {
-      const { fd, directory, abort } = mounted(t)
-      const worker = serveInWorker(t, { fd, behaviour })
-      await once(worker, 'message')
-      const failure = once(worker, 'error')
-      const failed = t.rejects(stat(directory))
-      const [error] = await failure
-      t.match(error, expected)
-      abort()
-      await failed
-    })
-  }
 }
