@@ -247,9 +247,9 @@ export function startDevice(
 }
 
 /**
- * One write(2) to the device of `buffer[0, length)`, for late replies and notifications; any thread may call it.
+ * One write(2) to the device of `buffer[0, length)`, for late replies; any thread may call it.
  *
- * @returns 0 or the positive errno: ENOENT means that the request was interrupted, or is not known for a notification
+ * @returns 0 or the positive errno: ENOENT means that the request was interrupted
  */
 export function writeDevice(fd: number, buffer: Uint8Array, length: number): number {
   return addon.writeDevice(fd, buffer, length)

@@ -58,11 +58,6 @@ export const FUSE_RENAME2 = 45
 export const FUSE_LSEEK = 46
 export const FUSE_COPY_FILE_RANGE = 47
 
-// enum fuse_notify_code
-export const FUSE_NOTIFY_INVAL_INODE = 2
-export const FUSE_NOTIFY_INVAL_ENTRY = 3
-export const FUSE_NOTIFY_DELETE = 6
-
 // INIT flags
 export const FUSE_ASYNC_READ = 1 << 0
 export const FUSE_POSIX_LOCKS = 1 << 1

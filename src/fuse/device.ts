@@ -45,14 +45,3 @@ export function sendTo(fd: number): (buffer: Uint8Array, length: number) => void
     throw new Error(`Cannot send a reply: the kernel refused ${length} bytes with errno ${errno}`)
   }
 }
-
-/**
- * Sends a notification of notify.ts. It may wait for requests in flight: never call it on the thread that serves them.
- * Returns false when the kernel did not know the inode or name, so that there was nothing to forget.
- */
-export function notify(fd: number, message: Uint8Array): boolean {
-  const errno = writeDevice(fd, message, message.length)
-  if (errno === 0) return true
-  if (errno === ENOENT || errno === ENODEV) return false
-  throw new Error(`Cannot notify the kernel: it refused ${message.length} bytes with errno ${errno}`)
-}
