@@ -2,11 +2,12 @@ import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 
 const START_TIMEOUT_MS = 15_000
 const STOP_TIMEOUT_MS = 15_000
 const LAST_WORDS_MS = 100 // what a process printed may arrive after its end; its pipe may stay open in a child of its
-export const litefsScript = path.join(import.meta.dirname, '../dist/cli/main.js')
+export const litefsScript = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
 
 /**
  * Starts `litefs mount` with its mount and data directory under `directory` and waits until it is mounted.

@@ -1,10 +1,11 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 
 const WARM_UP_SECONDS = 0.2
 const REPLY_TIMEOUT_MS = 120_000
-const childScript = path.join(import.meta.dirname, 'child.js')
+const childScript = fileURLToPath(new URL('child.js', import.meta.url))
 
 /**
  * Measures one workload in all directories, in turn within each round, each round in the reverse order of the last,
@@ -56,17 +57,22 @@ function ask(child, message, signal) {
 
 /** The child's next message; an error when it ends or stays silent instead. */
 async function reply(child, signal) {
-  const done = new AbortController()
-  const either = AbortSignal.any([done.signal, signal, AbortSignal.timeout(REPLY_TIMEOUT_MS)])
+  signal.throwIfAborted()
+  const waiting = new AbortController()
+  const stop = () => waiting.abort(signal.reason)
+  signal.addEventListener('abort', stop)
+  const timer = setTimeout(() => waiting.abort(new Error('Cannot finish the workload: no answer')), REPLY_TIMEOUT_MS)
   try {
-    const ended = once(child, 'exit', { signal: either }).then(([code, killedBy]) => {
+    const ended = once(child, 'exit', { signal: waiting.signal }).then(([code, killedBy]) => {
       throw new Error(`Cannot finish the workload: its process ended with ${killedBy ?? `code ${code}`}`)
     })
-    const [message] = await Promise.race([once(child, 'message', { signal: either }), ended])
+    const [message] = await Promise.race([once(child, 'message', { signal: waiting.signal }), ended])
     return message
   } catch (error) {
-    throw either.aborted ? either.reason : error
+    throw waiting.signal.aborted ? waiting.signal.reason : error
   } finally {
-    done.abort()
+    clearTimeout(timer)
+    signal.removeEventListener('abort', stop)
+    waiting.abort()
   }
 }

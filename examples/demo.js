@@ -5,6 +5,7 @@ import { mkdtemp, open, readdir, readFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { litefsScript, removeDirectory, startMount } from '../bench/mount.js'
 import { readInput } from './demo/input.js'
 import { run } from './demo/run.js'
@@ -13,8 +14,8 @@ import { useShell } from './demo/shell.js'
 const TIMEOUT_MS = 60_000
 const POSITION_TIMEOUT_MS = 5_000
 const TRAILER_SIZE = 16 // LTX: post-apply checksum and file checksum, 8 bytes each
-const serverScript = path.join(import.meta.dirname, 'notes/server.js')
-const inspectScript = path.join(import.meta.dirname, 'demo/inspect.js')
+const serverScript = fileURLToPath(new URL('notes/server.js', import.meta.url))
+const inspectScript = fileURLToPath(new URL('demo/inspect.js', import.meta.url))
 
 async function request(url, signal, options = {}) {
   const response = await fetch(url, { ...options, signal })
@@ -151,11 +152,12 @@ async function main() {
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
     process.once(name, () => interruption.abort(new Error(`Stopped by ${name}`)))
   }
-  const signal = AbortSignal.any([interruption.signal, AbortSignal.timeout(TIMEOUT_MS)])
+  const timer = setTimeout(() => interruption.abort(new Error('It took too long')), TIMEOUT_MS)
   const cleanups = []
   try {
-    await demo(cleanups, signal)
+    await demo(cleanups, interruption.signal)
   } finally {
+    clearTimeout(timer)
     for (const cleanup of cleanups.reverse()) await cleanup()
   }
 }

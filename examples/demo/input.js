@@ -1,7 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 
-const root = path.join(import.meta.dirname, '../..')
+const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /**
  * The demo's real input: the text of this project, one note per line that holds anything.

@@ -12,13 +12,13 @@ const TIMEOUT_MS = 30_000
  * @param {{ input?: string, signal: AbortSignal }} options
  */
 export async function run(command, words, { input = '', signal }) {
-  const child = spawn(command, words, { signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]) })
+  const child = spawn(command, words, { signal, timeout: TIMEOUT_MS })
   const closed = once(child, 'close')
   child.stdin.on('error', () => {}) // it ended before it read all; its exit code says why
   child.stdin.end(input)
   try {
-    const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), closed])
-    if (code !== 0) throw new Error(`it ended with code ${code}: ${stderr}${stdout}`)
+    const [stdout, stderr, [code, killedBy]] = await Promise.all([text(child.stdout), text(child.stderr), closed])
+    if (code !== 0) throw new Error(`it ended with ${killedBy ?? `code ${code}`}: ${stderr}${stdout}`)
     return stdout
   } catch (cause) {
     if (signal.aborted) throw signal.reason

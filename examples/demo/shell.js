@@ -22,7 +22,7 @@ export async function useShell(mountPath, signal) {
       COMMIT;`,
     signal,
   })
-  const licence = path.join(import.meta.dirname, '../../LICENSE')
+  const licence = new URL('../../LICENSE', import.meta.url)
   const words = (await readFile(licence, 'utf8')).match(/\w+/g).map((word) => `('${word.toLowerCase()}')`)
   await run('sqlite3', ['-bail', path.join(mountPath, 'words.db')], {
     input: `

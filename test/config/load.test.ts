@@ -1,6 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: LiteFS' own syntax for variables
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { parseDuration } from '../../src/config/duration.js'
 import { expandEnvironment } from '../../src/config/expand.js'
@@ -10,7 +11,7 @@ import { ConfigError, nearest } from '../../src/config/problems.js'
 import { CommandLineError, splitWords } from '../../src/config/words.js'
 
 const STATIC = 'lease:\n  type: static\n'
-const CONFIG_DIR = path.join(import.meta.dirname, '../../config')
+const CONFIG_DIR = fileURLToPath(new URL('../../config', import.meta.url))
 const EXAMPLE = readFileSync(path.join(CONFIG_DIR, 'litefs.yml'), 'utf8')
 
 /** The problems of a text as `LINE:COLUMN KEY`, and the error. */
