@@ -55,11 +55,17 @@ export async function rebuildFromLtx(
     if (error instanceof LtxError) return undefined
     throw error
   }
-  const aside = path.join(layout.dir, `database.mismatch-${new Date().toISOString().replaceAll(':', '')}`)
-  if (fs.existsSync(layout.database)) fs.renameSync(layout.database, aside)
+  const aside = keepDatabase(layout)
   fs.renameSync(rebuilt, layout.database)
   syncDirectory(layout.dir)
   await rescan(layout, newest, state)
+  return aside
+}
+
+/** Keeps a copy of the database file as it is, beside it. Returns its path. */
+export function keepDatabase(layout: DatabaseLayout): string {
+  const aside = path.join(layout.dir, `database.mismatch-${new Date().toISOString().replaceAll(':', '')}`)
+  if (fs.existsSync(layout.database)) fs.copyFileSync(layout.database, aside, fs.constants.COPYFILE_FICLONE)
   return aside
 }
 

@@ -14,8 +14,8 @@ import { syncDirectory } from './ltx-spool.js'
 import { scanPages } from './page-scan.js'
 import { FLAG_HI, PageState } from './page-state.js'
 import { captureRecovered } from './recover-capture.js'
-import { reader, recoverJournal } from './recover-journal.js'
-import { overtakeByLtx, rebuildFromLtx } from './recover-ltx.js'
+import { reader, recoverJournal, removeJournal } from './recover-journal.js'
+import { keepDatabase, overtakeByLtx, rebuildFromLtx } from './recover-ltx.js'
 import { type FoundWal, findWal, foldWal, removeWal } from './recover-wal.js'
 import { loadChecksums } from './saved-checksums.js'
 
@@ -43,6 +43,7 @@ export async function recoverDatabase(layout: DatabaseLayout, settings: Recovery
     if (name.endsWith('.tmp')) fs.rmSync(`${layout.ltxDir}/${name}`)
   }
   const newest = newestLtx(layout, settings.log)
+  const stoppedCleanly = fs.existsSync(layout.checksums)
   const saved = loadChecksums(layout, newest)
   const journal = recoverJournal(layout, settings.superJournalExists)
   if (journal !== 'none') settings.log.info(`${layout.dir}: found a hot journal: ${journal}`)
@@ -50,10 +51,16 @@ export async function recoverDatabase(layout: DatabaseLayout, settings: Recovery
   const wal = findWal(layout)
   try {
     const state = saved ?? (await contentOf(layout, wal))
-    const lastCommitMs = await reconcile(layout, settings, newest, journal === 'committed', wal, state)
+    const found = { newest, wal, uncaptured: journal === 'committed', stoppedCleanly }
+    const lastCommitMs = await reconcile(layout, settings, found, state)
     if (wal === undefined) removeWal(layout)
     else if (fs.existsSync(layout.wal)) foldWal(layout, wal)
+    if (journal === 'committed') removeJournal(layout)
+    extendToSize(layout, state)
     return { state, lastCommitMs }
+  } catch (error) {
+    if (!(error instanceof LtxError)) throw error
+    throw new RecoveryError(`Cannot recover database: ${error.message}`, { cause: error })
   } finally {
     if (wal !== undefined) fs.closeSync(wal.fd)
   }
@@ -64,13 +71,33 @@ function isEmpty(database: string): boolean {
   return (fs.statSync(database, { throwIfNoEntry: false })?.size ?? 0) === 0
 }
 
+/** Pages of zeros at the end may be missing from the file; SQLite takes a file that is shorter than its header says for malformed. */
+function extendToSize(layout: DatabaseLayout, state: PageState): void {
+  const size = state.pageCount * state.pageSize
+  if (size === 0 || fs.statSync(layout.database).size >= size) return
+  const fd = fs.openSync(layout.database, 'r+')
+  try {
+    fs.ftruncateSync(fd, size)
+    fs.fsyncSync(fd)
+  } finally {
+    fs.closeSync(fd)
+  }
+}
+
+interface Found {
+  readonly newest: LtxSummary | undefined
+  readonly wal: FoundWal | undefined
+  /** A transaction was committed by its super-journal and has no LTX file. */
+  readonly uncaptured: boolean
+  /** Content and LTX files agreed when litefs last ended. */
+  readonly stoppedCleanly: boolean
+}
+
 /** Makes content and LTX files agree: `state`, which holds the content's pages, gets its position. Returns the time of the last transaction. */
 async function reconcile(
   layout: DatabaseLayout,
   settings: RecoverySettings,
-  newest: LtxSummary | undefined,
-  uncaptured: boolean,
-  wal: FoundWal | undefined,
+  { newest, wal, uncaptured, stoppedCleanly }: Found,
   state: PageState,
 ): Promise<number> {
   if (newest === undefined) {
@@ -85,6 +112,12 @@ async function reconcile(
   if (fresh !== undefined || uncaptured) {
     settings.log.info(`${layout.dir}: captures what was committed after TXID ${newest.header.maxTxid}`)
     return captureRecovered(layout, settings, state, newest, fresh)
+  }
+  if (stoppedCleanly) {
+    const aside = keepDatabase(layout)
+    settings.log.warn(
+      `${layout.dir}: was changed while litefs did not run; the content that did not match is kept in ${aside}`,
+    )
   }
   settings.log.info(`${layout.dir}: applies LTX files up to TXID ${newest.header.maxTxid} again`)
   if (wal !== undefined) foldWal(layout, wal)
