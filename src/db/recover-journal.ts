@@ -1,12 +1,14 @@
 import fs from 'node:fs'
-import path from 'node:path'
 import { DATABASE_HEADER_SIZE, parseDatabaseHeader } from '../sqlite/database-header.js'
 import { journalRecords, readJournalHeader, superJournalName } from '../sqlite/journal.js'
 import type { ReadAt } from '../sqlite/wal-scan.js'
 import type { DatabaseLayout } from './layout.js'
 import { syncDirectory } from './ltx-spool.js'
 
-/** What a start found beside the database. `committed`: the super-journal is gone, so its transaction stands although the journal is there. */
+/**
+ * What a start found beside the database. `committed`: the super-journal is gone, so its transaction stands although the journal is there.
+ * The journal stays until that transaction is captured: nothing else tells that it is to be.
+ */
 export type JournalOutcome = 'none' | 'rolled back' | 'committed'
 
 /**
@@ -23,11 +25,15 @@ export function recoverJournal(layout: DatabaseLayout, superJournalExists: (name
     if (size === 0 || firstByte(readAt) === 0) return 'none'
     // Without a header or without a database there is nothing to play back; SQLite deletes such a journal too.
     const empty = (fs.statSync(layout.database, { throwIfNoEntry: false })?.size ?? 0) === 0
-    if (empty || readJournalHeader(readAt, size, pageSize) === undefined) return remove(layout.journal, 'none')
+    if (empty || readJournalHeader(readAt, size, pageSize) === undefined) {
+      removeJournal(layout)
+      return 'none'
+    }
     const superJournal = superJournalName(readAt, size)
-    if (superJournal !== undefined && !superJournalExists(superJournal)) return remove(layout.journal, 'committed')
+    if (superJournal !== undefined && !superJournalExists(superJournal)) return 'committed'
     rollBack(layout.database, readAt, size, pageSize)
-    return remove(layout.journal, 'rolled back')
+    removeJournal(layout)
+    return 'rolled back'
   } finally {
     fs.closeSync(journal)
   }
@@ -46,10 +52,10 @@ export function reader(fd: number): ReadAt {
   }
 }
 
-function remove(journal: string, outcome: JournalOutcome): JournalOutcome {
-  fs.unlinkSync(journal)
-  syncDirectory(path.dirname(journal))
-  return outcome
+/** Removes a journal that has no more to say, and its name from the disk. */
+export function removeJournal(layout: DatabaseLayout): void {
+  fs.unlinkSync(layout.journal)
+  syncDirectory(layout.dir)
 }
 
 /** Zero: the journal was ended by zeroing its header. */
