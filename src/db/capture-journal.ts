@@ -16,8 +16,12 @@ export class JournalCapture {
   readonly #dirty = new DirtyPages()
   /** Page size or content are unknown: every page may have changed. */
   #everything = false
-  /** The application asked for the database file to be synced, and that was put off until the journal ends. */
+  /** The application waited for the database file to reach the disk, so it will expect its commit there too. */
+  #durable = false
+  /** What it waited for was put off until the journal ends. */
   #syncDeferred = false
+  /** Pages of captured transactions are on disk in LTX files only. */
+  #unsynced = false
 
   constructor(committer: Committer, files: DatabaseFiles) {
     this.#committer = committer
@@ -48,7 +52,13 @@ export class JournalCapture {
    * and until then there is the journal, so the file itself need not be.
    */
   deferSync(): void {
+    this.#durable = true
     this.#syncDeferred = true
+  }
+
+  /** The database file is on disk. A transaction in it that had no LTX file would be undone by the next start. */
+  synced(): void {
+    this.#durable = true
   }
 
   /** The journal is about to end. Captures what changed; throws when that cannot be stored, and then nothing has happened. */
@@ -62,14 +72,22 @@ export class JournalCapture {
     })
     this.#dirty.clear()
     this.#everything = false
+    if (captured !== undefined && this.#syncDeferred) this.#unsynced = true
     this.#syncDeferred = false
+    this.#durable = false
     return captured
+  }
+
+  /** Makes up for the syncs that were put off. A WAL needs it: its frames say nothing about the pages that they do not hold. */
+  syncDeferred(): void {
+    if (this.#unsynced && this.#files.exists('database')) this.#files.with('database', (file) => file.sync())
+    this.#unsynced = false
   }
 
   /** The journal could not be ended after all. */
   unfinish(captured: Captured): void {
-    this.#committer.undo(captured)
     this.#everything = true
+    this.#committer.undo(captured)
   }
 
   #capture(file: BackingFile): Captured | undefined {
@@ -85,7 +103,7 @@ export class JournalCapture {
     const pageCount = databasePageCount(header, size)
     if (!this.pending && pageCount === state.pageCount) return undefined
     const pages = dirtyTransaction(file, header.pageSize, pageCount, this.#changedPages(header.pageSize, pageCount))
-    return this.#committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: this.#syncDeferred })
+    return this.#committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: this.#durable })
   }
 
   #changedPages(pageSize: number, pageCount: number): Uint32Array {

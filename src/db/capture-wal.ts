@@ -31,6 +31,8 @@ export class WalCapture {
   readonly #files: DatabaseFiles
   readonly #tail = new WalTail()
   #newest: Newest | undefined
+  /** A transaction was taken back, and the log may know only of the transaction. */
+  #tookBack = false
 
   constructor(committer: Committer, files: DatabaseFiles) {
     this.#committer = committer
@@ -54,7 +56,9 @@ export class WalCapture {
   /** Writes `data` to the WAL. Throws before anything is written when a transaction that it completes cannot be stored. */
   write(file: BackingFile, data: Uint8Array, offset: number): void {
     if (offset < WAL_HEADER_SIZE) {
-      this.#writeHeader(file, data, offset)
+      const length = WAL_HEADER_SIZE - offset
+      this.#writeHeader(file, data.subarray(0, length), offset)
+      if (data.length > length) this.write(file, data.subarray(length), WAL_HEADER_SIZE)
       return
     }
     if (this.active && offset < this.#tail.committed.offset) this.#takeBack(offset)
@@ -65,8 +69,11 @@ export class WalCapture {
       for (const transaction of this.#tail.write(offset, data, readAt)) this.#capture(transaction, readAt, made)
       file.write(data, offset)
     } catch (error) {
-      for (const newest of made.reverse()) this.#undo(newest)
-      this.#tail.moveTo(start)
+      try {
+        for (const newest of made.reverse()) this.#undo(newest)
+      } finally {
+        this.#tail.moveTo(start)
+      }
       throw error
     }
   }
@@ -78,6 +85,16 @@ export class WalCapture {
       this.#end()
     }
     file.truncate(size)
+  }
+
+  /**
+   * The WAL is on disk. Where a transaction was taken back, so must be the log: a start that found the old LTX file would not look at the
+   * frames that took its place.
+   */
+  synced(): void {
+    if (!this.#tookBack) return
+    this.#committer.ensureDurable()
+    this.#tookBack = false
   }
 
   /** The WAL's name is about to be removed. */
@@ -126,9 +143,9 @@ export class WalCapture {
   }
 
   #undo(newest: Newest): void {
-    this.#committer.undo(newest.captured)
     this.#tail.moveTo(newest.before)
     this.#newest = undefined
+    this.#committer.undo(newest.captured)
   }
 
   /** A writer overwrites the newest transaction: it went by a wal-index that does not have it. */
@@ -138,6 +155,7 @@ export class WalCapture {
       throw new Error(`Cannot write WAL at ${offset}: transactions up to ${this.#tail.committed.offset} are in force`)
     }
     this.#undo(newest)
+    this.#tookBack = true
   }
 
   /** A frame that repeats the commit frame up to the end of a disk sector (databases opened with psow=0). */

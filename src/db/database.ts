@@ -86,6 +86,7 @@ export class Database {
     if (!this.files.isCurrent(kind, file) || kind === 'shm') {
       file.write(data, offset)
     } else if (kind === 'wal') {
+      if (!this.#wal.active) this.#journal.syncDeferred()
       this.#wal.write(file, data, offset)
       if (this.#wal.provisional) this.#watcher.provisional(this)
       if (offset === 0) this.#watcher.walRestarted(this)
@@ -125,6 +126,9 @@ export class Database {
       }
     }
     file.sync()
+    if (!this.files.isCurrent(kind, file)) return
+    if (kind === 'wal') this.#wal.synced()
+    if (kind === 'database' && !this.#wal.active) this.#journal.synced()
   }
 
   /** Removes one of the files. Removing the database drops it: an LTX file with no pages says so. */
