@@ -48,7 +48,9 @@ export class PageState {
   /** Applies a change and returns the one that undoes it. */
   apply(change: Change): Change {
     const inverse = this.#inverseOf(change)
-    if (change.pageCount < this.pageCount) this.checksums.truncate(change.pageCount)
+    // Under another page size no old checksum counts: the new lock page is none of the pages that the change sets.
+    if (change.pageSize !== this.pageSize) this.checksums.truncate(0)
+    else if (change.pageCount < this.pageCount) this.checksums.truncate(change.pageCount)
     this.pageSize = change.pageSize
     this.pageCount = change.pageCount
     this.txid = change.txid
@@ -61,10 +63,12 @@ export class PageState {
   }
 
   #inverseOf(change: Change): Change {
-    const dropped = Math.max(0, this.pageCount - change.pageCount)
-    const pgnos = new Uint32Array(change.pgnos.length + dropped)
-    pgnos.set(change.pgnos)
-    for (let i = 0; i < dropped; i++) pgnos[change.pgnos.length + i] = change.pageCount + 1 + i
+    const kept = change.pageSize === this.pageSize ? change.pgnos : new Uint32Array(0)
+    const firstDropped = change.pageSize === this.pageSize ? change.pageCount + 1 : 1
+    const dropped = Math.max(0, this.pageCount - firstDropped + 1)
+    const pgnos = new Uint32Array(kept.length + dropped)
+    pgnos.set(kept)
+    for (let i = 0; i < dropped; i++) pgnos[kept.length + i] = firstDropped + i
     const sums = new Uint32Array(pgnos.length * 2)
     pgnos.forEach((pgno, i) => {
       this.checksums.get(pgno, sums, i)
