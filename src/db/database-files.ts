@@ -1,4 +1,5 @@
 import fs from 'node:fs'
+import path from 'node:path'
 import { BackingFile } from './backing-file.js'
 import type { DatabaseLayout } from './layout.js'
 import { syncDirectory } from './ltx-spool.js'
@@ -11,6 +12,7 @@ export class DatabaseFiles {
   readonly #layout: DatabaseLayout
   readonly #open = new Map<FileKind, BackingFile>()
   #directoryChanged = false
+  #directoryIsNew = false
 
   constructor(layout: DatabaseLayout) {
     this.#layout = layout
@@ -37,7 +39,7 @@ export class DatabaseFiles {
   /** Opens the file, creating it (and the directories of the database) where it does not exist. */
   create(kind: FileKind): BackingFile {
     return this.#retain(kind, () => {
-      fs.mkdirSync(this.#layout.ltxDir, { recursive: true })
+      if (fs.mkdirSync(this.#layout.ltxDir, { recursive: true }) !== undefined) this.#directoryIsNew = true
       this.#directoryChanged = true
       return BackingFile.create(this.#layout[kind])
     })
@@ -68,7 +70,9 @@ export class DatabaseFiles {
   syncNames(): void {
     if (!this.#directoryChanged) return
     syncDirectory(this.#layout.dir)
+    if (this.#directoryIsNew) syncDirectory(path.dirname(this.#layout.dir))
     this.#directoryChanged = false
+    this.#directoryIsNew = false
   }
 
   #retain(kind: FileKind, open: () => BackingFile): BackingFile {
