@@ -96,10 +96,16 @@ export class Committer {
     return captured
   }
 
-  /** Takes back the newest transaction: SQLite dropped it. */
+  /**
+   * Takes back the newest transaction: SQLite dropped it. It is taken back in any case, since the next one follows the one before it and
+   * replaces its file. Throws a system error.
+   */
   undo(captured: Captured): void {
-    this.#settings.sink.undo(captured.file)
-    this.state.apply(captured.inverse)
+    try {
+      this.#settings.sink.undo(captured.file)
+    } finally {
+      this.state.apply(captured.inverse)
+    }
   }
 
   /** Returns when every transaction of this database is durable. Throws a system error. */
