@@ -2,9 +2,15 @@ import fs from 'node:fs'
 import type { BackingFile } from '../db/backing-file.js'
 import type { Database } from '../db/database.js'
 import type { FileKind } from '../db/database-files.js'
-import { FOPEN_KEEP_CACHE } from '../fuse/abi.js'
+import { FOPEN_KEEP_CACHE, FOPEN_NOFLUSH } from '../fuse/abi.js'
 import { type Timestamp, timestampFromMs } from '../fuse/file-system.js'
 import { BLOCK_SIZE, CACHED_SECONDS, type FileAttributes, type MountFile, type Owner, S_IFREG } from './mount-file.js'
+
+/**
+ * Closing flushes nothing: there is nothing to flush but mapped pages of the wal-index, and a daemon that is killed while a thread of its
+ * own waits in such a flush, which nobody serves any more, never ends, nor does any of its clients (Linux 5.16; ignored before).
+ */
+const OPEN_FLAGS = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH
 
 /** A database, its journal, WAL or wal-index: the bytes are the backing file's, and the kernel caches them. */
 export class DatabaseFile implements MountFile {
@@ -41,14 +47,14 @@ export class DatabaseFile implements MountFile {
   open(): number {
     if (this.#file === undefined) this.#file = this.database.files.acquire(this.kind)
     this.#opens++
-    return FOPEN_KEEP_CACHE
+    return OPEN_FLAGS
   }
 
   /** Creates the file, or opens it where it exists. */
   create(): number {
     if (this.#file === undefined) this.#file = this.database.files.create(this.kind)
     this.#opens++
-    return FOPEN_KEEP_CACHE
+    return OPEN_FLAGS
   }
 
   close(): void {
