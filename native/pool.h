@@ -27,6 +27,7 @@ typedef struct Job {
   File *files;
   uint32_t file_count;
   const uint32_t *withdrawn;  // per file
+  uint64_t max_size;          // bytes
 } Job;
 
 // NULL with an exception thrown when there is no memory.

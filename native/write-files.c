@@ -1,4 +1,5 @@
-// Files written whole on libuv's thread pool: first under another name, mostly over a spare file, then renamed.
+// Files written whole on libuv's thread pool: first under another name, mostly over a spare file, then renamed. And
+// files taken away, to be spare or for good.
 #include "pool.h"
 
 #include <errno.h>
@@ -93,15 +94,28 @@ static napi_value file_errors(napi_env env, const Job *job) {
   return result;
 }
 
-static bool read_file(napi_env env, napi_value item, File *file, napi_value *data) {
+static bool read_names(napi_env env, napi_value item, File *file) {
   napi_value path, via;
   if (napi_get_named_property(env, item, "path", &path) != napi_ok ||
-      napi_get_named_property(env, item, "via", &via) != napi_ok ||
-      napi_get_named_property(env, item, "data", data) != napi_ok) {
-    throw_type(env, "Expected path, via and data");
+      napi_get_named_property(env, item, "via", &via) != napi_ok) {
+    throw_type(env, "Expected path and via");
     return false;
   }
-  return get_bytes(env, *data, &file->data) && get_string(env, path, &file->path) && get_string(env, via, &file->via);
+  return get_string(env, path, &file->path) && get_string(env, via, &file->via);
+}
+
+static bool read_file(napi_env env, napi_value item, File *file, napi_value *data) {
+  if (napi_get_named_property(env, item, "data", data) != napi_ok) {
+    throw_type(env, "Expected data");
+    return false;
+  }
+  return get_bytes(env, *data, &file->data) && read_names(env, item, file);
+}
+
+static bool new_files(napi_env env, Job *job, uint32_t count) {
+  job->files = calloc(count > 0 ? count : 1, sizeof *job->files);
+  if (job->files == NULL) throw_system_error(env, ENOMEM, "malloc", NULL);
+  return job->files != NULL;
 }
 
 // ([{ path, via, data }], withdrawn)
@@ -121,12 +135,7 @@ static bool read_write_arguments(napi_env env, napi_callback_info info, Job *job
   }
   job->withdrawn = withdrawn.data;
   napi_set_element(env, kept, count, arguments[1]);
-  if (!keep(env, job, kept)) return false;
-  job->files = calloc(count > 0 ? count : 1, sizeof *job->files);
-  if (job->files == NULL) {
-    throw_system_error(env, ENOMEM, "malloc", NULL);
-    return false;
-  }
+  if (!keep(env, job, kept) || !new_files(env, job, count)) return false;
   while (job->file_count < count) {
     const uint32_t i = job->file_count++;
     if (napi_get_element(env, arguments[0], i, &item) != napi_ok || !read_file(env, item, &job->files[i], &data))
@@ -179,8 +188,53 @@ static napi_value withdrawFile(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+#define REMOVED (-1)
+
+static int take_file(const File *file, uint64_t max_size) {
+  struct stat status;
+  if (lstat(file->path, &status) != 0) return errno;
+  if (*file->via == '\0' || !S_ISREG(status.st_mode) || (uint64_t)status.st_size > max_size)
+    return unlink(file->path) == 0 ? REMOVED : errno;
+  return rename(file->path, file->via) == 0 ? 0 : errno;
+}
+
+static void take_files(napi_env env, void *data) {
+  (void)env;
+  Job *job = data;
+  for (uint32_t i = 0; i < job->file_count; i++) job->files[i].error = take_file(&job->files[i], job->max_size);
+}
+
+// ([{ path, via }], maxSize)
+static bool read_take_arguments(napi_env env, napi_callback_info info, Job *job) {
+  napi_value arguments[2], item;
+  uint32_t count;
+  if (!get_arguments(env, info, 2, arguments) || !get_size(env, arguments[1], &job->max_size)) return false;
+  if (napi_get_array_length(env, arguments[0], &count) != napi_ok) {
+    throw_type(env, "Expected an array");
+    return false;
+  }
+  if (!new_files(env, job, count)) return false;
+  while (job->file_count < count) {
+    const uint32_t i = job->file_count++;
+    if (napi_get_element(env, arguments[0], i, &item) != napi_ok || !read_names(env, item, &job->files[i])) return false;
+  }
+  return true;
+}
+
+static napi_value takeFiles(napi_env env, napi_callback_info info) {
+  Job *job = new_job(env);
+  if (job == NULL) return NULL;
+  if (!read_take_arguments(env, info, job)) {
+    free_job(env, job);
+    return NULL;
+  }
+  job->syscall = "rename";
+  job->result = file_errors;
+  return start_job(env, job, "litefs.takeFiles", take_files);
+}
+
 bool register_write_files(napi_env env, napi_value exports) {
   static const Export functions[] = {
-      {"writeFiles", writeFiles}, {"writeFile", writeFile}, {"withdrawFile", withdrawFile}};
+      {"writeFiles", writeFiles}, {"writeFile", writeFile}, {"withdrawFile", withdrawFile}, {"takeFiles", takeFiles}};
   return export_functions(env, exports, functions, sizeof functions / sizeof *functions);
 }

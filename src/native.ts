@@ -20,6 +20,13 @@ export interface FileToWrite {
   data: Uint8Array
 }
 
+/** A file to be taken away. */
+export interface FileToTake {
+  path: string
+  /** Where it goes, on the same file system; empty to remove it. */
+  via: string
+}
+
 /** How long the device loop may busy-poll after a request, and stay away from the event loop, in microseconds. */
 export interface DeviceOptions {
   /** 0 never busy-polls; otherwise it does so only while requests come closer together than this. */
@@ -71,6 +78,7 @@ interface Addon {
   writeFiles(files: FileToWrite[], withdrawn: Uint32Array): Promise<number[]>
   writeFile(file: FileToWrite): number
   withdrawFile(withdrawn: Uint32Array, index: number): void
+  takeFiles(files: FileToTake[], maxSize: number): Promise<number[]>
   syncFileSystem(fd: number): Promise<void>
   allocate(fd: number, offset: number, length: number): void
   lz4Available(): boolean
@@ -274,6 +282,15 @@ export function writeFile(file: FileToWrite): number {
 /** Once it returns, the file of that index has been renamed or never will be. May wait for the rename under way. */
 export function withdrawFile(withdrawn: Uint32Array, index: number): void {
   addon.withdrawFile(withdrawn, index)
+}
+
+/**
+ * Renames files on libuv's pool, one after the other, and removes those larger than `maxSize` bytes.
+ *
+ * @returns for each file 0 when it was renamed, -1 when it was removed, or the positive errno
+ */
+export function takeFiles(files: FileToTake[], maxSize: number): Promise<number[]> {
+  return addon.takeFiles(files, maxSize)
 }
 
 /** syncfs(2) on libuv's pool, for the file system that holds `fd`. */

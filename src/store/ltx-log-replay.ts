@@ -1,11 +1,11 @@
 import fs from 'node:fs'
 import path from 'node:path'
-import { syncDirectory } from '../db/ltx-spool.js'
 import { decodeRecord, type LogRecord } from './ltx-log-record.js'
 import type { LogSegment } from './ltx-log-segment.js'
 
 /**
  * Writes the LTX files that a crash left in the log only, and removes those that were undone. Idempotent.
+ * Nothing is synced: the caller does that for all of it, before the log is used again.
  * Returns the last sequence number of the log. Throws a system error; the log then still has everything.
  */
 export function replayLtxLog(dataDir: string, segments: readonly [LogSegment, LogSegment]): number {
@@ -15,13 +15,10 @@ export function replayLtxLog(dataDir: string, segments: readonly [LogSegment, Lo
   for (const record of records) {
     if (record.sequence > retired && !isRetired(record)) newest.set(record.path, record)
   }
-  const dirs = new Set<string>()
   for (const [relative, record] of newest) {
     const file = path.join(dataDir, relative)
     restore(file, record)
-    dirs.add(path.dirname(file))
   }
-  for (const dir of dirs) if (fs.existsSync(dir)) syncDirectory(dir)
   return records.at(-1)?.sequence ?? 0
 }
 
@@ -55,7 +52,7 @@ function restore(file: string, record: LogRecord): void {
     fs.rmSync(file, { force: true })
   } else if (record.kind === 'ltx' && !holds(file, record.data)) {
     fs.mkdirSync(path.dirname(file), { recursive: true })
-    fs.writeFileSync(`${file}.tmp`, record.data, { flush: true })
+    fs.writeFileSync(`${file}.tmp`, record.data)
     fs.renameSync(`${file}.tmp`, file)
   }
 }

@@ -1,6 +1,7 @@
 import fs from 'node:fs'
-import fsp from 'node:fs/promises'
 import path from 'node:path'
+import { getSystemErrorName } from 'node:util'
+import { type FileToTake, takeFiles } from '../native.js'
 
 /** Spare files that are kept however few were needed lately. */
 const MIN_KEPT = 4096
@@ -8,6 +9,8 @@ const MIN_KEPT = 4096
 const MAX_KEPT = 131_072
 /** Larger files are not kept, bytes: a spare file occupies its blocks. */
 const MAX_SIZE = 16 << 10
+/** Files that one task on the thread pool takes on. */
+const BATCH_FILES = 128
 
 /**
  * Expired LTX files, kept to be overwritten by new ones: ext4 takes 30 us to overwrite a small file, and up to 700 us to create one for
@@ -50,21 +53,38 @@ export class SpareFiles {
     this.#ready = this.#ready.concat(this.#resting)
     this.#resting = []
     const surplus = this.#ready.splice(0, Math.max(0, this.#ready.length - this.#wanted))
-    for (const name of surplus) await fsp.rm(this.#path(name))
+    for (let i = 0; i < surplus.length; i += BATCH_FILES) {
+      const batch = surplus.slice(i, i + BATCH_FILES).map((name) => this.#path(name))
+      check(batch, await takeFiles(batch.map(removed), MAX_SIZE))
+    }
   }
 
-  /** Takes a file of `size` bytes away from its place, to be used from the next round on or not at all. Rejects with a system error. */
-  async add(file: string, size: number): Promise<void> {
-    if (size > MAX_SIZE || this.#resting.length >= this.#wanted) {
-      await fsp.rm(file)
-      return
+  /** Takes files away from their places, to be used from the next round on or not at all. Rejects with a system error. */
+  async add(files: readonly string[]): Promise<void> {
+    for (let i = 0; i < files.length; i += BATCH_FILES) {
+      const batch = files.slice(i, i + BATCH_FILES)
+      const first = this.#next
+      const kept = Math.min(batch.length, this.#wanted - this.#resting.length)
+      this.#next += kept
+      const moves = batch.map((file, j) => (j < kept ? { path: file, via: this.#path(first + j) } : removed(file)))
+      const results = await takeFiles(moves, MAX_SIZE)
+      for (const [j, result] of results.entries()) if (result === 0) this.#resting.push(first + j)
+      check(batch, results)
     }
-    const name = this.#next++
-    await fsp.rename(file, this.#path(name))
-    this.#resting.push(name)
   }
 
   #path(name: number): string {
     return path.join(this.#dir, String(name))
   }
+}
+
+function removed(file: string): FileToTake {
+  return { path: file, via: '' }
+}
+
+function check(files: readonly string[], results: readonly number[]): void {
+  const failed = results.findIndex((errno) => errno > 0)
+  if (failed < 0) return
+  const reason = getSystemErrorName(-(results[failed] ?? 0))
+  throw new Error(`Cannot take ${files[failed]} away: ${reason}`)
 }

@@ -8,7 +8,7 @@ import { FILE_KINDS } from '../db/database-files.js'
 import { databaseLayout } from '../db/layout.js'
 import { PageState } from '../db/page-state.js'
 import { RecoveryError, recoverDatabase } from '../db/recover.js'
-import { type ExpiredFile, expiredLtxFiles } from '../db/retention.js'
+import { expiredLtxFiles } from '../db/retention.js'
 import { saveChecksums } from '../db/saved-checksums.js'
 import type { Log } from '../log.js'
 import { syncFileSystem } from '../native.js'
@@ -155,14 +155,14 @@ export class Store {
   async #retain(): Promise<void> {
     const olderThanMs = Date.now() - this.#options.retentionMs
     const { spares } = this.#ltxLog
-    let expired: ExpiredFile[] = []
+    let expired: string[] = []
     for (const { layout } of this.#databases.values()) {
       if (fs.existsSync(layout.ltxDir)) expired = expired.concat(await expiredLtxFiles(layout.ltxDir, olderThanMs))
     }
     if (expired.length === 0 && !spares.resting) return
     await this.#syncData()
     await spares.nextRound()
-    for (const file of expired) await spares.add(file.path, file.size)
+    await spares.add(expired)
   }
 
   async #syncData(): Promise<void> {
