@@ -3,8 +3,10 @@ import { allocate } from '../native.js'
 
 /** Bytes of a segment whose space is reserved and written once, so that appending changes no metadata. */
 export const SEGMENT_SIZE = 8 << 20
-/** A segment grows to this size (bytes) when the other one is not free yet; then commits are refused. */
-export const SEGMENT_LIMIT = 64 << 20
+/** A segment grows to this size (bytes) while the other one is in use; then commits are refused. */
+const SEGMENT_LIMIT = 1 << 30
+/** The same while LTX files cannot be written, so that the log does not take what space is left. */
+const FAILING_LIMIT = 64 << 20
 
 /** One of the two files of the LTX log: records are appended from its start until it is full. */
 export class LogSegment {
@@ -45,8 +47,8 @@ export class LogSegment {
   }
 
   /** Whether the segment may go on past its usual size. */
-  canGrow(length: number): boolean {
-    return this.#end + length <= SEGMENT_LIMIT
+  canGrow(length: number, failing: boolean): boolean {
+    return this.#end + length <= (failing ? FAILING_LIMIT : SEGMENT_LIMIT)
   }
 
   /** Throws a system error; the segment is then as before. */

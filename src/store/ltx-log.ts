@@ -115,7 +115,7 @@ export class LtxLog implements LtxSink {
   #switchSegment(length: number): void {
     const other = this.#other()
     if (other.inUse) {
-      if (this.#current.canGrow(length)) return
+      if (this.#current.canGrow(length, this.#writer.failing)) return
       const message = 'Cannot store LTX file: the LTX log is full of files that cannot be written'
       throw Object.assign(new Error(message), { code: 'ENOSPC' })
     }

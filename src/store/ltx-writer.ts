@@ -7,10 +7,16 @@ import type { SpareFiles } from './spare-files.js'
 
 /** Files that one task on the thread pool takes on. */
 const BATCH_FILES = 128
-/** Waiting files from which on a commit helps to write some, so that a slow disk slows the writers down instead of filling the memory. */
-const BACKLOG_FILES = 32_768
+/**
+ * Waiting bytes and files from which on a commit helps to write some, so that a slow disk slows the writers down: what waits is in memory,
+ * and after a crash the next start has to write it first.
+ */
+const BACKLOG_BYTES = 32 << 20
+const BACKLOG_FILES = 16_384
 /** Files that such a commit writes. */
 const HELP_FILES = 4
+/** While commits keep coming, this many times the duration of a batch belongs to them before the next one. */
+const BUSY_PAUSES = 2
 /** Pause before files that could not be written are tried again, milliseconds. */
 const RETRY_DELAY_MS = 1000
 
@@ -21,8 +27,8 @@ interface Waiting {
 }
 
 /**
- * Writes LTX files that are safe in the log to their places, in the background and in order. While commits keep coming it leaves half of
- * its time to them: the log can wait.
+ * Writes LTX files that are safe in the log to their places, in the background and in order. While commits keep coming it leaves most of
+ * the time to them: the log can wait.
  */
 export class LtxWriter {
   readonly #log: Log
@@ -30,6 +36,7 @@ export class LtxWriter {
   readonly #onProgress: () => void
   /** Oldest first. */
   readonly #pending = new Map<string, Waiting>()
+  #pendingBytes = 0
   /** Files that are being written now, and for each a mark that it was undone meanwhile. */
   #inFlight: ReadonlyMap<string, Waiting> = new Map()
   #withdrawn = new Uint32Array(0)
@@ -50,10 +57,19 @@ export class LtxWriter {
     return first?.sequence ?? Number.POSITIVE_INFINITY
   }
 
+  /** Files could not be written lately. */
+  get failing(): boolean {
+    return this.#failing
+  }
+
+  get #backlogged(): boolean {
+    return this.#pendingBytes >= BACKLOG_BYTES || this.#pending.size >= BACKLOG_FILES
+  }
+
   add(file: string, data: Uint8Array, sequence: number): void {
-    if (this.#pending.size >= BACKLOG_FILES && !this.#failing) this.#help()
-    this.#pending.delete(file)
-    this.#pending.set(file, { data, sequence })
+    if (this.#backlogged && !this.#failing) this.#help()
+    this.forget(file)
+    this.#enqueue(file, { data, sequence })
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined
     })
@@ -61,12 +77,15 @@ export class LtxWriter {
 
   /** The file is at its place by other means. */
   forget(file: string): void {
+    const waiting = this.#pending.get(file)
+    if (waiting === undefined) return
     this.#pending.delete(file)
+    this.#pendingBytes -= waiting.data.length
   }
 
   /** The file must not exist. */
   remove(file: string): void {
-    this.#pending.delete(file)
+    this.forget(file)
     const index = [...this.#inFlight.keys()].indexOf(file)
     if (index >= 0) withdrawFile(this.#withdrawn, index)
     fs.rmSync(file, { force: true })
@@ -85,10 +104,15 @@ export class LtxWriter {
     }
   }
 
+  #enqueue(file: string, waiting: Waiting): void {
+    this.#pending.set(file, waiting)
+    this.#pendingBytes += waiting.data.length
+  }
+
   /** Never rejects: what cannot be written stays in the log and is tried again. */
   async #run(): Promise<void> {
     while (this.#pending.size > 0 && !this.#draining) {
-      const waiting = this.#pending.size
+      const before = this.#pending.size
       const start = performance.now()
       try {
         await this.#writeBatch()
@@ -98,9 +122,9 @@ export class LtxWriter {
         if (!this.#failing) this.#log.error(`${(error as Error).message}; they stay in the log and are tried again`)
         this.#failing = true
       }
-      const busy = this.#pending.size + BATCH_FILES > waiting
+      const busy = this.#pending.size + BATCH_FILES > before
       if (this.#failing) await delay(RETRY_DELAY_MS, undefined, { ref: false })
-      else if (busy) await delay(performance.now() - start)
+      else if (busy) await delay(BUSY_PAUSES * (performance.now() - start))
     }
   }
 
@@ -110,7 +134,7 @@ export class LtxWriter {
       if (batch.size === BATCH_FILES) break
       batch.set(file, waiting)
     }
-    for (const file of batch.keys()) this.#pending.delete(file)
+    for (const file of batch.keys()) this.forget(file)
     this.#inFlight = batch
     const withdrawn = new Uint32Array(batch.size)
     this.#withdrawn = withdrawn
@@ -125,9 +149,11 @@ export class LtxWriter {
 
   /** Puts files that were not written in front of those that wait, and throws why. */
   #takeBack(failed: readonly (readonly [string, Waiting])[], errno: number): never {
-    const later = [...this.#pending]
+    const later = new Map(this.#pending)
     this.#pending.clear()
-    for (const [file, waiting] of [...failed, ...later]) this.#pending.set(file, waiting)
+    this.#pendingBytes = 0
+    for (const [file, waiting] of failed) if (!later.has(file)) this.#enqueue(file, waiting)
+    for (const [file, waiting] of later) this.#enqueue(file, waiting)
     const reason = getSystemErrorName(-errno)
     throw new Error(`Cannot write ${failed.length} LTX files, ${failed[0]?.[0]} among them: ${reason}`)
   }
@@ -138,7 +164,7 @@ export class LtxWriter {
     for (const [file, { data }] of this.#pending) {
       if (left-- === 0) return
       if (writeFile({ path: file, via: this.#spares.take(), data }) !== 0) return
-      this.#pending.delete(file)
+      this.forget(file)
     }
   }
 }

@@ -37,7 +37,7 @@ export class Settler {
   async settle(database: Database): Promise<void> {
     if (!database.provisional) return
     if (!database.files.isOpen('shm')) {
-      database.settle(undefined)
+      if (!database.closing) database.settle(undefined)
       return
     }
     const index = await this.#readWalIndex(database.name)
