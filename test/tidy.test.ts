@@ -11,7 +11,7 @@ const MAX_FILE_LINES = 350
 const MAX_FUNCTION_LINES = 90
 
 /** Files that nothing imports because a process or a thread starts with them. */
-const entries = ['src/cli/main.ts', 'src/mount/thread.ts']
+const entries = ['src/cli/main.ts', 'src/mount/thread.ts', 'src/config/json-schema.ts']
 
 /** Who may import whom: each folder or file directly in src/, and what of ours it may import besides itself. */
 const importTable: Record<string, string[]> = {
@@ -22,8 +22,8 @@ const importTable: Record<string, string[]> = {
   ltx: ['native'],
   sqlite: ['native'],
   fuse: ['native'],
-  config: ['exec'],
-  exec: ['config', 'log'],
+  config: [],
+  exec: ['log'],
   db: ['ltx', 'sqlite', 'native', 'log'],
   store: ['db', 'ltx', 'sqlite', 'native', 'log'],
   mount: ['fuse', 'store', 'db', 'sqlite', 'ltx', 'native', 'log', 'trace'],
