@@ -61,7 +61,11 @@ export class WalCapture {
       if (data.length > length) this.write(file, data.subarray(length), WAL_HEADER_SIZE)
       return
     }
-    if (this.active && offset < this.#tail.committed.offset) this.#takeBack(offset)
+    if (this.active && offset < this.#tail.committed.offset) {
+      // The dropped transaction done again begins with the same frames: as long as nothing differs, its frames stand and may be found.
+      if (repeats(file, data, offset)) return
+      this.#takeBack(offset)
+    }
     const readAt = overlaid(file, data, offset)
     const start = this.#tail.committed
     const made: Newest[] = []
@@ -258,6 +262,12 @@ function sameWal(a: WalHeader, b: WalHeader | undefined): boolean {
 function readFrame(readAt: ReadAt, frame: WalPage | undefined, into: Uint8Array): void {
   if (frame === undefined || readAt(into, frame.offset) !== into.length)
     throw new Error('a captured frame is not in the WAL')
+}
+
+/** Whether the file holds just these bytes there. */
+function repeats(file: BackingFile, data: Uint8Array, offset: number): boolean {
+  const there = Buffer.alloc(data.length)
+  return file.read(there, 0, data.length, offset) === data.length && there.equals(data)
 }
 
 /** The file as it will be once `data` is written at `offset`. */
