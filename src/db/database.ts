@@ -36,6 +36,7 @@ export class Database {
   readonly #committer: Committer
   readonly #journal: JournalCapture
   readonly #wal: WalCapture
+  #indexRemoved = false
 
   readonly #watcher: DatabaseWatcher
   /** The journal has a header: after a crash it would be rolled back. */
@@ -65,6 +66,14 @@ export class Database {
   /** The newest transaction is in the WAL, but it is not known yet whether SQLite can see it. */
   get provisional(): boolean {
     return this.#wal.provisional
+  }
+
+  /**
+   * Whether the last connection is about to remove the WAL, which it does after the wal-index and before it lets go of the database:
+   * what it could not see in the WAL goes with it.
+   */
+  get closing(): boolean {
+    return this.#indexRemoved && !this.files.exists('shm') && this.files.isOpen('database')
   }
 
   /** Whether every write to the database file belongs to a captured transaction. */
@@ -138,15 +147,18 @@ export class Database {
     } else if (kind === 'wal') {
       this.#wal.removing()
       this.files.remove('wal')
+      this.#indexRemoved = false
     } else if (kind === 'database') {
       this.#drop()
     } else {
       this.files.remove(kind)
+      if (kind === 'shm') this.#indexRemoved = true
     }
   }
 
   /** The last user closed the database file: what was written without a journal is complete now. */
   closed(): void {
+    if (!this.files.isOpen('database')) this.#indexRemoved = false
     if (this.files.isOpen('database') || this.#wal.active || !this.#journal.pending) return
     if (this.files.exists('journal')) return
     this.#journal.finish()
