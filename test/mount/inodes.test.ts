@@ -1,0 +1,185 @@
+import fs from 'node:fs'
+import { constants } from 'node:os'
+import path from 'node:path'
+import t, { type Test } from 'tap'
+import { FuseError } from '../../src/fuse/errno.js'
+import { LiteFileSystem } from '../../src/mount/file-system.js'
+import { parseMountName } from '../../src/mount/names.js'
+import { Store } from '../../src/store/store.js'
+
+const ROOT = 1
+const OWNER = { uid: 12, gid: 34 }
+const silent = { debug() {}, info() {}, warn() {}, error() {} }
+
+async function fileSystem(t: Test): Promise<LiteFileSystem> {
+  const dataDir = path.join(fs.realpathSync(t.testdir()), 'data')
+  const store = await Store.open({
+    dataDir,
+    mountDir: '/mount',
+    compress: true,
+    syncEveryCommit: false,
+    retentionMs: 0,
+    retentionIntervalMs: 0,
+    readWalIndex: async () => undefined,
+    warmWal: async () => {},
+    log: silent,
+  })
+  t.teardown(() => store.close())
+  return new LiteFileSystem(store, dataDir, OWNER)
+}
+
+function errnoOf(call: () => unknown): number | undefined {
+  try {
+    call()
+  } catch (error) {
+    if (error instanceof FuseError) return error.errno
+    throw error
+  }
+  return undefined
+}
+
+t.test('names are told apart by their endings', async (t) => {
+  t.same(parseMountName('a.db'), { kind: 'database', database: 'a.db' })
+  t.same(parseMountName('a.db-journal'), { kind: 'journal', database: 'a.db' })
+  t.same(parseMountName('a.db-wal'), { kind: 'wal', database: 'a.db' })
+  t.same(parseMountName('a.db-shm'), { kind: 'shm', database: 'a.db' })
+  t.same(parseMountName('a.db-pos'), { kind: 'position', database: 'a.db' })
+  t.same(parseMountName('a.db-lock'), { kind: 'lock', database: 'a.db' })
+  t.same(parseMountName('-wal'), { kind: 'database', database: '-wal' })
+  t.same(parseMountName('a.db-mj12345678'), { kind: 'database', database: 'a.db-mj12345678' })
+  t.same(parseMountName('.lag'), { kind: 'lag' })
+  t.same(parseMountName('.primary'), { kind: 'primary' })
+})
+
+t.test('an unlinked file lives on while it is open, and its name gets another number', async (t) => {
+  const system = await fileSystem(t)
+  const old = system.create(ROOT, 'a.db')
+  t.equal(system.lookup(ROOT, 'a.db').nodeid, old.nodeid)
+  system.write(old.nodeid, old.fh, 0, Buffer.from('old'))
+  system.unlink(ROOT, 'a.db')
+  t.equal(system.lookup(ROOT, 'a.db').nodeid, 0, 'a negative entry')
+  t.equal(system.getattr(old.nodeid).attr.nlink, 0)
+  const young = system.create(ROOT, 'a.db')
+  t.not(young.nodeid, old.nodeid)
+  system.write(young.nodeid, young.fh, 0, Buffer.from('young'))
+  const into = Buffer.alloc(10)
+  const context = { uid: 0, gid: 0, pid: 0, signal: new AbortController().signal }
+  t.equal(system.read(old.nodeid, old.fh, 0, 10, into, context), 3)
+  t.equal(into.toString('latin1', 0, 3), 'old')
+  t.equal(system.read(young.nodeid, young.fh, 0, 10, into, context), 5)
+  system.release(old.nodeid)
+  system.forget(old.nodeid, 2)
+  t.equal(
+    errnoOf(() => system.getattr(old.nodeid)),
+    constants.errno.ENOENT,
+    'forgotten',
+  )
+  system.release(young.nodeid)
+})
+
+t.test('an inode stays until the kernel has taken back every lookup', async (t) => {
+  const system = await fileSystem(t)
+  const { nodeid } = system.create(ROOT, 'a.db')
+  system.release(nodeid)
+  for (let i = 0; i < 3; i++) system.lookup(ROOT, 'a.db')
+  system.forget(nodeid, 3)
+  t.equal(system.getattr(nodeid).attr.ino, nodeid)
+  system.forget(nodeid, 1)
+  t.equal(
+    errnoOf(() => system.getattr(nodeid)),
+    constants.errno.ENOENT,
+  )
+  t.ok(system.lookup(ROOT, 'a.db').nodeid > nodeid, 'numbers are never used twice')
+  system.forget(12345, 1)
+  system.forget(ROOT, 1000)
+  t.equal(system.getattr(ROOT).attr.ino, ROOT)
+})
+
+t.test('what the mount refuses', async (t) => {
+  const { EACCES, EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR, EOPNOTSUPP, EPERM } = constants.errno
+  const system = await fileSystem(t)
+  const { nodeid } = system.create(ROOT, 'a.db')
+  system.release(nodeid)
+  t.equal(
+    errnoOf(() => system.create(ROOT, 'x'.repeat(250))),
+    ENAMETOOLONG,
+  )
+  t.equal(
+    errnoOf(() => system.lookup(ROOT, 'x'.repeat(256))),
+    ENAMETOOLONG,
+  )
+  t.equal(
+    errnoOf(() => system.create(ROOT, '.primary')),
+    EACCES,
+  )
+  t.equal(
+    errnoOf(() => system.create(ROOT, 'a.db-pos')),
+    EACCES,
+  )
+  t.equal(
+    errnoOf(() => system.unlink(ROOT, '.lag')),
+    EACCES,
+  )
+  t.equal(
+    errnoOf(() => system.unlink(ROOT, 'none')),
+    ENOENT,
+  )
+  t.equal(
+    errnoOf(() => system.lookup(nodeid, 'below a file')),
+    ENOTDIR,
+  )
+  t.equal(
+    errnoOf(() => system.setattr(ROOT, { size: 0 })),
+    EISDIR,
+  )
+  t.equal(
+    errnoOf(() => system.mkdir()),
+    EOPNOTSUPP,
+  )
+  t.equal(
+    errnoOf(() => system.symlink()),
+    EPERM,
+  )
+  t.equal(
+    errnoOf(() => system.link()),
+    EPERM,
+  )
+  const lag = system.lookup(ROOT, '.lag')
+  t.equal(
+    errnoOf(() => system.open(lag.nodeid, 1)),
+    EACCES,
+    'not for writing',
+  )
+  t.equal(
+    errnoOf(() => system.getattr(999)),
+    ENOENT,
+  )
+})
+
+t.test('what is listed and how it looks', async (t) => {
+  const system = await fileSystem(t)
+  const { nodeid } = system.create(ROOT, 'a.db')
+  const { attr } = system.getattr(nodeid)
+  t.match(attr, { mode: 0o100666, nlink: 1, size: 0, ...OWNER })
+  t.same(
+    [...system.readdir(ROOT, 0, 0)].map((entry) => entry.name),
+    ['.lag', 'a.db'],
+    'no position before a transaction',
+  )
+  t.same(
+    [...system.readdir(ROOT, 0, 1)].map((entry) => entry.name),
+    ['a.db'],
+    'from an offset',
+  )
+  t.equal(system.lookup(ROOT, 'a.db-pos').nodeid, 0)
+  t.equal(system.lookup(ROOT, '.primary').nodeid, 0)
+  t.equal(system.setattr(nodeid, { size: 4096 }).attr.size, 4096)
+  system.release(nodeid)
+  system.unlink(ROOT, 'a.db')
+  t.same(
+    [...system.readdir(ROOT, 0, 0)].map((entry) => entry.name),
+    ['.lag'],
+    'nothing is left of it',
+  )
+  t.ok(system.statfs().blocks > 0)
+})
