@@ -1,5 +1,5 @@
 // What must hold of a database at any quiet moment, judged by SQLite and by an independent checksum, not by our code.
-import { access } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
@@ -18,19 +18,18 @@ export async function agree(t: Test, mount: Pick<Mount, 'dir' | 'dataDir'>, name
   t.equal(await integrityCheck(rebuilt), 'ok', `${name}: integrity of the rebuilt database`)
   t.equal(await contentHash(rebuilt), await contentHash(file), `${name}: content from LTX alone`)
   t.equal(await checksumFromScratch(rebuilt), position.checksum, `${name}: checksum from scratch`)
+  await rm(rebuilt)
 }
 
-/** LTX files are written in the background: waits for the one that ends with `txid`. */
+/** LTX files are written in the background: waits for the one that ends with `txid`. After a crash one may span several. */
 async function ltxFileOf(dataDir: string, name: string, txid: string): Promise<void> {
-  const file = path.join(dataDir, 'dbs', name, 'ltx', `${txid}-${txid}.ltx`)
+  const ltxDir = path.join(dataDir, 'dbs', name, 'ltx')
   const deadline = Date.now() + LTX_TIMEOUT_MS
   for (;;) {
-    const found = await access(file).then(
-      () => true,
-      () => false,
-    )
-    if (found) return
-    if (Date.now() > deadline) throw new Error(`Cannot find ${file} within ${LTX_TIMEOUT_MS} ms`)
+    const names = await readdir(ltxDir)
+    if (names.some((file) => file.endsWith(`-${txid}.ltx`))) return
+    if (Date.now() > deadline)
+      throw new Error(`Cannot find the LTX file of ${txid} in ${ltxDir} within ${LTX_TIMEOUT_MS} ms`)
     await delay(5)
   }
 }
