@@ -163,14 +163,21 @@ export async function crashPoints(
   return points
 }
 
-/** Recovers a copy of the crash point and keeps what crashes at every moment of that would leave. */
-export async function crashesInRecovery(point: CrashPoint, random: (below: number) => number): Promise<CrashPoint[]> {
+/** Recovers a copy of the crash point and keeps what crashes at every `step`th moment of that would leave. */
+export async function crashesInRecovery(
+  point: CrashPoint,
+  step: number,
+  random: (below: number) => number,
+): Promise<CrashPoint[]> {
   const copy = `${point.dir}-watched`
   fs.cpSync(point.dir, copy, { recursive: true })
   const points: CrashPoint[] = []
+  let moment = random(step)
   await watched(
     copy,
-    (disk) => points.push(...crashes(disk, `${point.dir}-again-${points.length}`, point.call, random)),
+    (disk) => {
+      if (moment++ % step === 0) points.push(...crashes(disk, `${point.dir}-again-${moment}`, point.call, random))
+    },
     async () => {
       const node = await TracedNode.open(copy)
       await node.close()

@@ -16,9 +16,11 @@ import {
 import { loadTrace, TracedNode } from './traced-writes.js'
 
 /** Moments of a run at which it crashes; POWER_CUT_POINTS=100000 tries them all. */
-const POINTS = Number(process.env['POWER_CUT_POINTS'] ?? 30)
+const POINTS = Number(process.env['POWER_CUT_POINTS'] ?? 12)
 /** Crashes of a run whose recovery is interrupted at every moment; POWER_CUT_AGAIN=100000 does so with all. */
-const AGAIN = Number(process.env['POWER_CUT_AGAIN'] ?? 4)
+const AGAIN = Number(process.env['POWER_CUT_AGAIN'] ?? 2)
+/** Interrupt a recovery at every change to the disk, not only at every fourth. */
+const ALL = process.env['POWER_CUT_AGAIN'] !== undefined
 /** Where `synchronous` promises nothing, a power cut may take transactions back. */
 const NOT_DURABLE = ['wal-normal']
 
@@ -51,7 +53,8 @@ for (const name of TRACES) {
     for (const [index, point] of points.entries()) {
       const allowed = allowedAt(wanted, point.call, point.fate !== 'killed', !NOT_DURABLE.includes(name))
       const title = `${point.fate} during call ${point.call} (${calls[point.call]?.slice(0, 3)})`
-      const again = index % Math.ceil(points.length / AGAIN) === 1 ? await crashesInRecovery(point, random) : []
+      const again =
+        index % Math.ceil(points.length / AGAIN) === 1 ? await crashesInRecovery(point, ALL ? 1 : 4, random) : []
       const content = await start(t, point, allowed, title)
       for (const [moment, next] of again.entries()) {
         const found = await start(t, next, allowed, `${title}, then ${next.fate} in recovery, ${moment}`)
