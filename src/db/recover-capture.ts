@@ -3,34 +3,36 @@ import path from 'node:path'
 import { lockPage } from '../ltx/checksum.js'
 import { LtxEncoder } from '../ltx/encoder.js'
 import { formatLtxName } from '../ltx/names.js'
-import { lastFrames } from '../sqlite/wal-scan.js'
+import { lastFrames, type WalTransaction } from '../sqlite/wal-scan.js'
 import type { CommitSettings } from './committer.js'
 import type { DatabaseLayout } from './layout.js'
-import type { LtxSummary } from './ltx-file.js'
 import { LtxSpool } from './ltx-spool.js'
 import type { PageState } from './page-state.js'
+import { type Base, leadsFrom } from './recover-base.js'
 import { reader } from './recover-journal.js'
 import type { FoundWal } from './recover-wal.js'
-import { NO_WAL, withGrowth } from './transaction.js'
+import { NO_WAL, type WalSpan, withGrowth } from './transaction.js'
 
 /**
- * Makes one durable LTX file of content that has none. `fresh` holds the WAL transactions that are missing: the file spans as many TXIDs
- * as they had, so that positions which others may know stay right. Without `fresh`, or without a file before it, every page goes in.
- * `state` has the content's checksums and gets the new position. Returns the file's time, milliseconds.
+ * Makes one durable LTX file of content that has none. `fresh` are the WAL transactions that are missing: the file spans as many TXIDs as
+ * they had, so that positions which others may know stay right. Only their pages go in where those lead from `base` to the content, else
+ * every page. `state` has the content's checksums and gets the new position. Returns the file's time, milliseconds.
  */
 export function captureRecovered(
   layout: DatabaseLayout,
   settings: CommitSettings,
   state: PageState,
-  newest: LtxSummary | undefined,
-  fresh: FoundWal | undefined,
+  base: Base | undefined,
+  found: FoundWal | undefined,
+  fresh: readonly WalTransaction[],
 ): number {
-  const minTxid = (newest?.header.maxTxid ?? 0n) + 1n
-  const incremental = newest !== undefined && fresh !== undefined && newest.header.pageSize === state.pageSize
-  const maxTxid = incremental ? minTxid + BigInt(fresh.transactions.length - 1) : minTxid
-  const pgnos = incremental ? freshPages(fresh, newest.header.commit, state) : allPages(state)
+  const minTxid = (base?.txid ?? 0n) + 1n
+  const maxTxid = minTxid + BigInt(Math.max(0, base === undefined ? 0 : fresh.length - 1))
+  const incremental =
+    base !== undefined && found !== undefined && fresh.length > 0 && leadsFrom(base, layout, found, fresh, state)
+  const pgnos = incremental ? freshPages(fresh, base.pageCount, state) : allPages(state)
   const timestamp = settings.now()
-  const wal = incremental ? spanOf(fresh) : NO_WAL
+  const wal = found === undefined || fresh.length === 0 ? NO_WAL : spanOf(found, fresh)
   const spool = new LtxSpool(layout.ltxDir)
   const encoder = new LtxEncoder((chunk) => spool.write(chunk), { compress: settings.compress })
   encoder.header({
@@ -40,14 +42,14 @@ export function captureRecovered(
     minTxid,
     maxTxid,
     timestamp,
-    preApplyChecksum: newest?.trailer.postApplyChecksum ?? 0n,
+    preApplyChecksum: base?.checksum ?? 0n,
     walOffset: wal.offset,
     walSize: wal.size,
     walSalt1: wal.salt1,
     walSalt2: wal.salt2,
     nodeId: settings.nodeId,
   })
-  writePages(layout, fresh, pgnos, state.pageSize, encoder)
+  writePages(layout, found, pgnos, state.pageSize, encoder)
   encoder.close(state.checksum)
   const file = path.join(layout.ltxDir, formatLtxName(minTxid, maxTxid))
   settings.sink.sync(spool.store(file, settings.sink))
@@ -76,9 +78,9 @@ function writePages(
   }
 }
 
-function freshPages(fresh: FoundWal, oldCount: number, state: PageState): Uint32Array {
+function freshPages(fresh: readonly WalTransaction[], oldCount: number, state: PageState): Uint32Array {
   const touched = new Set<number>()
-  for (const transaction of fresh.transactions) for (const frame of lastFrames(transaction)) touched.add(frame.pgno)
+  for (const transaction of fresh) for (const frame of lastFrames(transaction)) touched.add(frame.pgno)
   const logged = Uint32Array.from(touched)
     .filter((pgno) => pgno <= state.pageCount)
     .sort()
@@ -92,8 +94,8 @@ function allPages(state: PageState): Uint32Array {
   return pgnos
 }
 
-function spanOf(fresh: FoundWal) {
-  const start = fresh.transactions[0]?.start ?? 0
-  const end = fresh.transactions.at(-1)?.end.offset ?? 0
-  return { offset: start, size: end - start, salt1: fresh.header.salt1, salt2: fresh.header.salt2 }
+function spanOf(found: FoundWal, fresh: readonly WalTransaction[]): WalSpan {
+  const start = fresh[0]?.start ?? 0
+  const end = fresh.at(-1)?.end.offset ?? 0
+  return { offset: start, size: end - start, salt1: found.header.salt1, salt2: found.header.salt2 }
 }

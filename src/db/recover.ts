@@ -1,10 +1,10 @@
 import fs from 'node:fs'
 import type { Log } from '../log.js'
-import { lockPage } from '../ltx/checksum.js'
+import { CHECKSUM_FLAG, lockPage } from '../ltx/checksum.js'
 import { LtxError } from '../ltx/error.js'
 import { pageChecksum } from '../native.js'
 import { DATABASE_HEADER_SIZE, databasePageCount, parseDatabaseHeader } from '../sqlite/database-header.js'
-import { isPadding } from '../sqlite/wal-scan.js'
+import { isPadding, type WalTransaction } from '../sqlite/wal-scan.js'
 import type { CommitSettings } from './committer.js'
 import type { DatabaseStart } from './database.js'
 import type { DatabaseLayout } from './layout.js'
@@ -13,6 +13,7 @@ import { type LtxSummary, readLtxSummary, withLtxFile } from './ltx-file.js'
 import { syncDirectory } from './ltx-spool.js'
 import { scanPages } from './page-scan.js'
 import { FLAG_HI, PageState } from './page-state.js'
+import type { Base } from './recover-base.js'
 import { captureRecovered } from './recover-capture.js'
 import { reader, recoverJournal, removeJournal } from './recover-journal.js'
 import { keepDatabase, overtakeByLtx, rebuildFromLtx } from './recover-ltx.js'
@@ -42,7 +43,7 @@ export async function recoverDatabase(layout: DatabaseLayout, settings: Recovery
   for (const name of fs.readdirSync(layout.ltxDir)) {
     if (name.endsWith('.tmp')) fs.rmSync(`${layout.ltxDir}/${name}`)
   }
-  const newest = newestLtx(layout, settings.log)
+  const { newest, highestTxid } = newestLtx(layout, settings.log)
   const stoppedCleanly = fs.existsSync(layout.checksums)
   const saved = loadChecksums(layout, newest)
   const journal = recoverJournal(layout, settings.superJournalExists)
@@ -51,7 +52,7 @@ export async function recoverDatabase(layout: DatabaseLayout, settings: Recovery
   const wal = findWal(layout)
   try {
     const state = saved ?? (await contentOf(layout, wal))
-    const found = { newest, wal, uncaptured: journal === 'committed', stoppedCleanly }
+    const found = { newest, highestTxid, wal, uncaptured: journal === 'committed', stoppedCleanly }
     const lastCommitMs = await reconcile(layout, settings, found, state)
     if (wal === undefined) removeWal(layout)
     else if (fs.existsSync(layout.wal)) foldWal(layout, wal)
@@ -86,6 +87,8 @@ function extendToSize(layout: DatabaseLayout, state: PageState): void {
 
 interface Found {
   readonly newest: LtxSummary | undefined
+  /** Of all LTX files, unsound ones too: no TXID is given out twice. */
+  readonly highestTxid: bigint
   readonly wal: FoundWal | undefined
   /** A transaction was committed by its super-journal and has no LTX file. */
   readonly uncaptured: boolean
@@ -97,21 +100,22 @@ interface Found {
 async function reconcile(
   layout: DatabaseLayout,
   settings: RecoverySettings,
-  { newest, wal, uncaptured, stoppedCleanly }: Found,
+  { newest, highestTxid, wal, uncaptured, stoppedCleanly }: Found,
   state: PageState,
 ): Promise<number> {
   if (newest === undefined) {
+    state.txid = highestTxid
     if (state.pageCount === 0) return 0
-    return captureRecovered(layout, settings, state, undefined, wal)
+    return captureRecovered(layout, settings, state, afterUnsound(highestTxid), wal, [])
   }
   state.txid = newest.header.maxTxid
   if (state.checksum === newest.trailer.postApplyChecksum && state.pageCount === newest.header.commit) {
     return newest.header.timestamp
   }
-  const fresh = wal === undefined ? undefined : freshTransactions(layout, newest, wal)
-  if (fresh !== undefined || uncaptured) {
+  const fresh = wal === undefined ? [] : freshTransactions(layout, newest, wal)
+  if (fresh.length > 0 || uncaptured) {
     settings.log.info(`${layout.dir}: captures what was committed after TXID ${newest.header.maxTxid}`)
-    return captureRecovered(layout, settings, state, newest, fresh)
+    return captureRecovered(layout, settings, state, baseOf(newest), wal, fresh)
   }
   if (stoppedCleanly) {
     const aside = keepDatabase(layout)
@@ -136,15 +140,30 @@ async function reconcile(
   return newest.header.timestamp
 }
 
+function baseOf({ header, trailer }: LtxSummary): Base {
+  const { maxTxid, pageSize, commit } = header
+  return { txid: maxTxid, checksum: trailer.postApplyChecksum, pageSize, pageCount: commit }
+}
+
+/** LTX files whose content is lost: what follows them starts from nothing, as after a drop. */
+function afterUnsound(txid: bigint): Base | undefined {
+  return txid === 0n ? undefined : { txid, checksum: CHECKSUM_FLAG, pageSize: 0, pageCount: 0 }
+}
+
 /** The newest LTX file that is sound; unsound ones after it are renamed. */
-function newestLtx(layout: DatabaseLayout, log: Log): LtxSummary | undefined {
-  for (const entry of listLtxDirectory(layout.ltxDir).reverse()) {
+function newestLtx(
+  layout: DatabaseLayout,
+  log: Log,
+): { readonly newest: LtxSummary | undefined; readonly highestTxid: bigint } {
+  const entries = listLtxDirectory(layout.ltxDir).reverse()
+  const highestTxid = entries[0]?.maxTxid ?? 0n
+  for (const entry of entries) {
     try {
       withLtxFile(entry.path, { verifyPostApply: false }, (decoder) => {
         for (const _page of decoder.pages());
         return decoder.trailer
       })
-      return readLtxSummary(entry.path)
+      return { newest: readLtxSummary(entry.path), highestTxid }
     } catch (error) {
       if (!(error instanceof LtxError)) throw error
       log.warn(`${entry.path}: set aside as ${entry.name}.invalid: ${error.message}`)
@@ -152,7 +171,7 @@ function newestLtx(layout: DatabaseLayout, log: Log): LtxSummary | undefined {
       syncDirectory(layout.ltxDir)
     }
   }
-  return undefined
+  return { newest: undefined, highestTxid }
 }
 
 /** Page checksums of the content: the database file, and over it what the WAL has. */
@@ -208,23 +227,21 @@ function setPage(state: PageState, pgno: number, page: Uint8Array): void {
   state.setPage(pgno, sum[0] ?? FLAG_HI, sum[1] ?? 0)
 }
 
-/** The part of the WAL after the newest LTX file, undefined when there is none: the WAL is of its time or older. */
-function freshTransactions(layout: DatabaseLayout, newest: LtxSummary, wal: FoundWal): FoundWal | undefined {
+/** The transactions in the WAL after the newest LTX file; none when the WAL is of its time or older. */
+function freshTransactions(layout: DatabaseLayout, newest: LtxSummary, wal: FoundWal): WalTransaction[] {
   const { header } = newest
-  if (!sameGeneration(header, wal)) return isOlderGeneration(layout, wal) ? undefined : withoutPadding(wal)
+  if (!sameGeneration(header, wal)) return isOlderGeneration(layout, wal) ? [] : withoutPadding(wal)
   const end = header.walOffset + header.walSize
-  const transactions = withoutPadding(wal).transactions.filter((transaction) => transaction.start >= end)
-  return transactions.length === 0 ? undefined : { ...wal, transactions }
+  return withoutPadding(wal).filter((transaction) => transaction.start >= end)
 }
 
 /** Frames that only repeat a commit frame spent no TXID when they were captured, so they must not here. */
-function withoutPadding(wal: FoundWal): FoundWal {
+function withoutPadding(wal: FoundWal): WalTransaction[] {
   const readAt = reader(wal.fd)
-  const transactions = wal.transactions.filter((transaction, i, all) => {
+  return wal.transactions.filter((transaction, i, all) => {
     const previous = all[i - 1]
     return previous === undefined || !isPadding(wal.header, previous, transaction, readAt)
   })
-  return { ...wal, transactions }
 }
 
 function sameGeneration(header: LtxSummary['header'], wal: FoundWal): boolean {

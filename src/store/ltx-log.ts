@@ -10,6 +10,8 @@ import { SpareFiles } from './spare-files.js'
 
 /** How long a commit that did not ask for durability may wait for it, milliseconds (architecture.md, 3). */
 const SYNC_DELAY_MS = 10
+/** Sequence numbers left out at each start, so that no record behind a torn one can line up with new ones. */
+const SEQUENCE_GAP = 1 << 20
 const NOTHING = new Uint8Array(0)
 
 /**
@@ -40,8 +42,8 @@ export class LtxLog implements LtxSink {
     this.#writer = new LtxWriter(log, this.spares, () => this.#freeOther())
     this.#current = segments[0]
     this.#current.restart()
-    this.#sequence = sequence
-    this.#synced = sequence
+    this.#sequence = sequence + SEQUENCE_GAP
+    this.#synced = this.#sequence
     this.#retire(sequence)
     this.sync(this.#sequence)
   }
