@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto'
 import type { MountFile } from './mount-file.js'
 
 /** Number of the root directory (FUSE_ROOT_ID). */
@@ -18,7 +19,14 @@ export interface Inode {
   lookups: number
 }
 
-/** The tree of inodes. Numbers are never used twice, so the kernel's caches cannot mix up two files of one name. */
+/** Most that `randomInt` takes; 2^53 is far away from there, however many inodes follow. */
+const FIRST_ID_LIMIT = 2 ** 48 - 1
+
+/**
+ * The tree of inodes. Numbers are never used twice, so the kernel's caches cannot mix up two files of one name. Nor do two mounts use the
+ * same: an application that outlived a killed daemon still has the old mount's database open and would put its journal into the new
+ * mount, to be rolled back over newer content. SQLite compares inode numbers first, and refuses (SQLITE_READONLY_DBMOVED).
+ */
 export class Inodes {
   readonly root: Inode = {
     id: ROOT_ID,
@@ -30,7 +38,7 @@ export class Inodes {
     lookups: 1,
   }
   readonly #byId = new Map<number, Inode>([[ROOT_ID, this.root]])
-  #nextId = ROOT_ID + 1
+  #nextId = ROOT_ID + 1 + randomInt(FIRST_ID_LIMIT)
 
   get(id: number): Inode | undefined {
     return this.#byId.get(id)
