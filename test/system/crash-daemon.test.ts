@@ -13,12 +13,14 @@ import {
   auditLedger,
   type Claim,
   createLedger,
+  entrySql,
   fileOf,
   LEDGER_KINDS,
   type Ledger,
   Writer,
 } from './ledger.js'
 import { roundsOf, seededRandom, startChildrenPlain } from './rounds.js'
+import { Shell } from './shell.js'
 
 t.setTimeout(60 * 60_000)
 startChildrenPlain()
@@ -69,6 +71,25 @@ t.test('killed at random moments under two writers', async (t) => {
     }
   }
 })
+
+for (const kind of LEDGER_KINDS) {
+  t.test(`${kind.name}: an application that outlives the daemon cannot write into the next mount`, async (t) => {
+    const first = await startMount(t)
+    const ledger = await createLedger(first.dir, kind)
+    const file = fileOf(ledger)
+    const stale = new Shell(file)
+    t.teardown(() => stale.kill())
+    await stale.execute('SELECT sum(balance) FROM account; SELECT count(*) FROM done, batch')
+    await killDaemon(t, first)
+    const mount = await startMount(t, { dataDir: first.dataDir, mountDir: first.dir })
+    const newEntry = `PRAGMA journal_mode=${kind.journalMode};${entrySql('new', 300)}`
+    await sqlite(file, newEntry)
+    await t.rejects(stale.execute('UPDATE account SET balance=balance+1'), /error/, 'the old connection fails')
+    const claim = { writer: 'new', acknowledged: 1 }
+    await auditLedger(t, ledger, await sqlite(file, AUDIT_SQL), [claim], 'beside an old connection')
+    await agree(t, mount, kind.name)
+  })
+}
 
 async function judge(
   t: Test,
