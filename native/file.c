@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 
 // (fd, type, start, length), type being F_RDLCK, F_WRLCK or F_UNLCK
 static bool get_lock(napi_env env, napi_callback_info info, int *fd, struct flock *lock) {
@@ -138,10 +140,22 @@ static napi_value allocate(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+/* FS_TOPDIR_FL of linux/fs.h: ext4 then places new subdirectories apart from one another. */
+static napi_value spreadSubdirectories(napi_env env, napi_callback_info info) {
+  napi_value arguments[1], result;
+  int fd, flags;
+  if (!get_arguments(env, info, 1, arguments) || !get_int(env, arguments[0], &fd)) return NULL;
+  bool done = ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0;
+  flags |= FS_TOPDIR_FL;
+  done = done && ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0;
+  return napi_get_boolean(env, done, &result) == napi_ok ? result : NULL;
+}
+
 bool register_file(napi_env env, napi_value exports) {
   static const Export functions[] = {
       {"ofdSetLock", ofdSetLock},   {"ofdGetLock", ofdGetLock}, {"mapShared", mapShared},
       {"unmapShared", unmapShared}, {"allocate", allocate},
+      {"spreadSubdirectories", spreadSubdirectories},
   };
   return export_functions(env, exports, functions, sizeof functions / sizeof *functions);
 }

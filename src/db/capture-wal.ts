@@ -31,6 +31,9 @@ export class WalCapture {
   readonly #files: DatabaseFiles
   readonly #tail = new WalTail()
   #newest: Newest | undefined
+  /** The page image at this offset in the WAL, while one transaction is captured; -1 for none. */
+  #pageOffset = -1
+  #page = Buffer.alloc(0)
   /** A transaction was taken back, and the log may know only of the transaction. */
   #tookBack = false
 
@@ -70,7 +73,10 @@ export class WalCapture {
     const start = this.#tail.committed
     const made: Newest[] = []
     try {
-      for (const transaction of this.#tail.write(offset, data, readAt)) this.#capture(transaction, readAt, made)
+      for (const transaction of this.#tail.write(offset, data, readAt)) {
+        this.#pageOffset = -1
+        this.#capture(transaction, readAt, made)
+      }
       file.write(data, offset)
     } catch (error) {
       try {
@@ -168,9 +174,10 @@ export class WalCapture {
     const { state } = this.#committer
     if (newest === undefined || !newest.provisional || transaction.pgnos.length !== 1) return false
     if (transaction.pgnos[0] !== newest.lastPgno || transaction.commit !== state.pageCount) return false
-    const page = Buffer.alloc(header.pageSize)
-    readAt(page, transaction.start + FRAME_HEADER_SIZE)
-    return this.#matchesState(newest.lastPgno, page)
+    if (this.#page.length !== header.pageSize) this.#page = Buffer.alloc(header.pageSize)
+    this.#pageOffset = transaction.start + FRAME_HEADER_SIZE
+    readAt(this.#page, this.#pageOffset)
+    return this.#matchesState(newest.lastPgno, this.#page)
   }
 
   #matchesState(pgno: number, page: Uint8Array): boolean {
@@ -186,16 +193,27 @@ export class WalCapture {
     const logged = Uint32Array.from(frames, (frame) => frame.pgno)
     const pgnos = withGrowth(logged, this.#committer.state.pageCount, transaction.commit, pageSize)
     if (pgnos === logged) {
-      return { pageSize, pageCount: transaction.commit, pgnos, read: (i, into) => readFrame(readAt, frames[i], into) }
+      return {
+        pageSize,
+        pageCount: transaction.commit,
+        pgnos,
+        read: (i, into) => this.#readFrame(readAt, frames[i], into),
+      }
     }
     const byPgno = new Map(frames.map((frame) => [frame.pgno, frame]))
     const read = (index: number, into: Uint8Array) => {
       const pgno = pgnos[index] ?? 0
       const frame = byPgno.get(pgno)
       if (frame === undefined) this.#readUnlogged(pgno, transaction.start, readAt, into)
-      else readFrame(readAt, frame, into)
+      else this.#readFrame(readAt, frame, into)
     }
     return { pageSize, pageCount: transaction.commit, pgnos, read }
+  }
+
+  #readFrame(readAt: ReadAt, frame: WalPage | undefined, into: Uint8Array): void {
+    if (frame?.offset === this.#pageOffset) into.set(this.#page)
+    else if (frame === undefined || readAt(into, frame.offset) !== into.length)
+      throw new Error('a frame is not in the WAL')
   }
 
   /**
@@ -257,11 +275,6 @@ export class WalCapture {
 
 function sameWal(a: WalHeader, b: WalHeader | undefined): boolean {
   return b !== undefined && a.salt1 === b.salt1 && a.salt2 === b.salt2 && a.s1 === b.s1 && a.s2 === b.s2
-}
-
-function readFrame(readAt: ReadAt, frame: WalPage | undefined, into: Uint8Array): void {
-  if (frame === undefined || readAt(into, frame.offset) !== into.length)
-    throw new Error('a captured frame is not in the WAL')
 }
 
 /** Whether the file holds just these bytes there. */

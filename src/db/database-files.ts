@@ -1,5 +1,6 @@
 import fs from 'node:fs'
 import path from 'node:path'
+import { spreadSubdirectories } from '../native.js'
 import { BackingFile } from './backing-file.js'
 import type { DatabaseLayout } from './layout.js'
 import { syncDirectory } from './ltx-spool.js'
@@ -39,7 +40,7 @@ export class DatabaseFiles {
   /** Opens the file, creating it (and the directories of the database) where it does not exist. */
   create(kind: FileKind): BackingFile {
     return this.#retain(kind, () => {
-      if (fs.mkdirSync(this.#layout.ltxDir, { recursive: true }) !== undefined) this.#directoryIsNew = true
+      if (makeDirectories(this.#layout)) this.#directoryIsNew = true
       this.#directoryChanged = true
       return BackingFile.create(this.#layout[kind])
     })
@@ -84,4 +85,18 @@ export class DatabaseFiles {
     file.retain()
     return file
   }
+}
+
+/** Makes the directories of a database; false when they were there. */
+function makeDirectories({ dir, ltxDir }: DatabaseLayout): boolean {
+  if (fs.existsSync(ltxDir)) return false
+  fs.mkdirSync(dir, { recursive: true })
+  const fd = fs.openSync(dir, 'r')
+  try {
+    spreadSubdirectories(fd)
+  } finally {
+    fs.closeSync(fd)
+  }
+  fs.mkdirSync(ltxDir)
+  return true
 }

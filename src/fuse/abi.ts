@@ -52,6 +52,7 @@ export const FUSE_BMAP = 37
 export const FUSE_DESTROY = 38
 export const FUSE_IOCTL = 39
 export const FUSE_POLL = 40
+export const FUSE_NOTIFY_REPLY = 41
 export const FUSE_BATCH_FORGET = 42
 export const FUSE_FALLOCATE = 43
 export const FUSE_RENAME2 = 45
@@ -93,6 +94,8 @@ export const FUSE_FSYNC_FDATASYNC = 1 << 0
 // Sizes of the structs, in bytes
 export const FUSE_IN_HEADER_SIZE = 40
 export const FUSE_OUT_HEADER_SIZE = 16
+/** enum fuse_notify_code: it stands where a reply has its error. */
+export const FUSE_NOTIFY_RETRIEVE = 5
 export const FUSE_ATTR_SIZE = 88
 export const FUSE_ENTRY_OUT_SIZE = 128
 export const FUSE_ATTR_OUT_SIZE = 104

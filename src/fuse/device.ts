@@ -45,3 +45,13 @@ export function sendTo(fd: number): (buffer: Uint8Array, length: number) => void
     throw new Error(`Cannot send a reply: the kernel refused ${length} bytes with errno ${errno}`)
   }
 }
+
+/** The `notify` of a Session whose mount's descriptor is `fd`. Throws when the kernel refuses the notification. */
+export function notifyTo(fd: number): (message: Uint8Array) => boolean {
+  return (message) => {
+    const errno = writeDevice(fd, message, message.length)
+    if (errno === 0) return true
+    if (errno === ENOENT || errno === ENODEV) return false
+    throw new Error(`Cannot notify the kernel: it refused ${message.length} bytes with errno ${errno}`)
+  }
+}

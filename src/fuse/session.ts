@@ -11,13 +11,16 @@ import {
   FUSE_KERNEL_MINOR_VERSION,
   FUSE_KERNEL_VERSION,
   FUSE_MAX_PAGES,
+  FUSE_NOTIFY_REPLY,
   FUSE_PARALLEL_DIROPS,
   FUSE_POSIX_LOCKS,
+  FUSE_WRITE_IN_SIZE,
 } from './abi.js'
 import { decodeInit, RequestReader } from './decode.js'
 import { encodeInit, ReplyWriter } from './encode.js'
 import { errnoOf, knownErrno } from './errno.js'
 import type { Context, FileSystem } from './file-system.js'
+import { KernelCache } from './kernel-cache.js'
 import { type LateReply, NO_REPLY, OPERATIONS, type Operation } from './operations.js'
 
 const { ENOSYS, EPROTO } = constants.errno
@@ -38,6 +41,8 @@ export interface SessionOptions {
   forwardLocks: boolean
   /** Writes a reply that was not ready when `handle` returned; `buffer` is valid until it returns. */
   send: (buffer: Uint8Array, length: number) => void
+  /** Sends a notification; false when the kernel does not know its inode. */
+  notify: (message: Uint8Array) => boolean
   /** Told of what should not happen: exceptions that are no answer, requests that make no sense, failed sends. */
   onError: (error: unknown, operation: string) => void
   /** Gets one line for each request and reply. */
@@ -84,6 +89,8 @@ export class Session {
   /** Where `handle` leaves its reply, until the next call. */
   readonly reply = new Uint8Array(BUFFER_SIZE)
 
+  /** What the kernel has cached of the mount's files. */
+  readonly kernelCache: KernelCache
   readonly #fileSystem: FileSystem
   readonly #options: SessionOptions
   readonly #reader = new RequestReader(this.request)
@@ -99,6 +106,7 @@ export class Session {
   constructor(fileSystem: FileSystem, options: SessionOptions) {
     this.#fileSystem = fileSystem
     this.#options = options
+    this.kernelCache = new KernelCache(options.notify)
   }
 
   /**
@@ -114,6 +122,7 @@ export class Session {
     const context = new RequestContext(request)
     if (opcode === FUSE_INIT) return this.#init(context)
     if (opcode === FUSE_INTERRUPT) return this.#interrupt(context)
+    if (opcode === FUSE_NOTIFY_REPLY) return this.#notifyReply(context)
 
     const operation = OPERATIONS[opcode]
     if (operation === undefined) return this.#refuse(context, `opcode ${opcode}`, ENOSYS)
@@ -207,6 +216,19 @@ export class Session {
     this.#trace(context, 'INTERRUPT', `of ${unique}`)
     // One that is not pending has been answered meanwhile: requests are read in order.
     this.#pending.get(unique)?.interrupt()
+    return 0
+  }
+
+  /** The answer to a NOTIFY_RETRIEVE, laid out like a WRITE. It gets no reply. */
+  #notifyReply(context: RequestContext): number {
+    try {
+      this.#check('NOTIFY_REPLY', FUSE_WRITE_IN_SIZE)
+      const data = this.#reader.data(this.#reader.u32(16))
+      this.#trace(context, 'NOTIFY_REPLY', data.length)
+      this.kernelCache.answer(Number(context.unique), data)
+    } catch (error) {
+      this.#options.onError(error, 'NOTIFY_REPLY')
+    }
     return 0
   }
 

@@ -44,6 +44,11 @@ export class LiteFileSystem implements FileSystem {
     this.#root = new RootDirectory(store, owner)
   }
 
+  /** The inode number of a name in the root directory, if the kernel knows it. */
+  knownInode(name: string): number | undefined {
+    return this.#inodes.root.children.get(name)?.id
+  }
+
   lookup(parent: number, name: string): EntryReply {
     const directory = this.#directory(parent)
     const known = directory.children.get(name)

@@ -19,8 +19,8 @@ export interface Inode {
   lookups: number
 }
 
-/** Most that `randomInt` takes; 2^53 is far away from there, however many inodes follow. */
-const FIRST_ID_LIMIT = 2 ** 48 - 1
+/** Numbers below 2^31 are the fastest that there are, and a thousand million inodes have room above this one. */
+const FIRST_ID_LIMIT = 2 ** 30
 
 /**
  * The tree of inodes. Numbers are never used twice, so the kernel's caches cannot mix up two files of one name. Nor do two mounts use the

@@ -1,69 +1,50 @@
-import { type FileHandle, open } from 'node:fs/promises'
+import { spawn } from 'node:child_process'
 import path from 'node:path'
+import type { KernelCache } from '../fuse/kernel-cache.js'
 import type { Log } from '../log.js'
 import { parseWalIndexHeader, WAL_INDEX_HEADER_SIZE, type WalIndexHeader } from '../sqlite/wal-index.js'
+import type { LiteFileSystem } from './file-system.js'
 import { SUFFIXES } from './names.js'
 
-/** Bytes of one read. */
-const CHUNK_SIZE = 1 << 20
-/** Bytes of a WAL that are read ahead of its writer. */
-const WARM_LIMIT = 16 << 20
+/** A WAL that was read into the kernel's cache stays there for a while, milliseconds. */
+const WARM_MS = 60_000
 
 /**
- * The mount as its users see it: SQLite's wal-index is in the kernel's cache only. Everything here reads on the thread pool, because the
- * thread that asks is the one that serves the mount.
+ * The files as their users see them, in the kernel's cache. Nothing here opens or reads the mount in this process: a thread that waits for
+ * its own process cannot be ended when that is killed, and keeps the mount's users waiting with it.
  */
 export class MountView {
   readonly #mountDir: string
+  readonly #fileSystem: LiteFileSystem
+  readonly #kernelCache: KernelCache
   readonly #log: Log
-  readonly #scratch = Buffer.alloc(CHUNK_SIZE)
-  readonly #warming = new Set<string>()
+  readonly #warmedMs = new Map<string, number>()
 
-  constructor(mountDir: string, log: Log) {
+  constructor(mountDir: string, fileSystem: LiteFileSystem, kernelCache: KernelCache, log: Log) {
     this.#mountDir = mountDir
+    this.#fileSystem = fileSystem
+    this.#kernelCache = kernelCache
     this.#log = log
   }
 
-  /** Undefined when there is none. */
-  readWalIndex(name: string): Promise<WalIndexHeader | undefined> {
-    return this.#with(name + SUFFIXES.shm, async (file) => {
-      const bytes = Buffer.alloc(WAL_INDEX_HEADER_SIZE)
-      const { bytesRead } = await file.read(bytes, 0, bytes.length, 0)
-      return parseWalIndexHeader(bytes.subarray(0, bytesRead))
-    })
+  /** SQLite's wal-index, which it changes through a mapping. Undefined when the kernel does not have it. */
+  async readWalIndex(name: string): Promise<WalIndexHeader | undefined> {
+    const inode = this.#fileSystem.knownInode(name + SUFFIXES.shm)
+    if (inode === undefined) return undefined
+    const bytes = await this.#kernelCache.retrieve(inode, 0, WAL_INDEX_HEADER_SIZE)
+    return bytes.length < WAL_INDEX_HEADER_SIZE ? undefined : parseWalIndexHeader(bytes)
   }
 
   /**
-   * Reads the WAL so that the kernel has its pages whole. A write that begins in a page which the kernel has only in part is cut at that
-   * page's end and costs one request more, and nearly every write of a frame begins so.
+   * Has another process read the WAL, so that the kernel has its pages whole. A write that begins in a page which the kernel has only in
+   * part is cut at that page's end and costs one request more, and nearly every write of a frame begins so.
    */
-  async warmWal(name: string): Promise<void> {
-    if (this.#warming.has(name)) return
-    this.#warming.add(name)
-    try {
-      await this.#with(name + SUFFIXES.wal, async (file) => {
-        for (let offset = 0; offset < WARM_LIMIT; offset += CHUNK_SIZE) {
-          const { bytesRead } = await file.read(this.#scratch, 0, CHUNK_SIZE, offset)
-          if (bytesRead < CHUNK_SIZE) return
-        }
-      })
-    } catch (error) {
-      this.#log.debug(`cannot read WAL of ${name} ahead: ${(error as Error).message}`)
-    } finally {
-      this.#warming.delete(name)
-    }
-  }
-
-  async #with<T>(name: string, use: (file: FileHandle) => Promise<T>): Promise<T | undefined> {
-    const file = await open(path.join(this.#mountDir, name), 'r').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return undefined
-      throw error
-    })
-    if (file === undefined) return undefined
-    try {
-      return await use(file)
-    } finally {
-      await file.close()
-    }
+  warmWal(name: string): void {
+    const now = Date.now()
+    if (now - (this.#warmedMs.get(name) ?? 0) < WARM_MS) return
+    this.#warmedMs.set(name, now)
+    const reader = spawn('cat', ['--', path.join(this.#mountDir, name + SUFFIXES.wal)], { stdio: 'ignore' })
+    reader.on('error', (error) => this.#log.debug(`cannot read WAL of ${name} ahead: ${error.message}`))
+    reader.unref()
   }
 }

@@ -1,5 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import { type Service, sendTo, serve } from '../fuse/device.js'
+import { notifyTo, type Service, sendTo, serve } from '../fuse/device.js'
 import { Session } from '../fuse/session.js'
 import { describeError, type Log } from '../log.js'
 import { Store } from '../store/store.js'
@@ -25,14 +25,29 @@ function reporter(level: LogLevel) {
 
 const log: Log = { debug: reporter('debug'), info: reporter('info'), warn: reporter('warn'), error: reporter('error') }
 
-class FileSystemThread {
-  readonly #store: Store
-  readonly #trace: Trace | undefined
-  #service: Service | undefined
+/** What there is once the mount is served; the store, which needs it, is there before. */
+interface Mounted {
+  view: MountView | undefined
+}
 
-  constructor(store: Store, trace: Trace | undefined) {
+class FileSystemThread {
+  readonly #trace: Trace | undefined
+  readonly #store: Store
+  #service: Service | undefined
+  readonly #mounted: Mounted
+
+  private constructor(store: Store, trace: Trace | undefined, mounted: Mounted) {
     this.#store = store
     this.#trace = trace
+    this.#mounted = mounted
+  }
+
+  static async start(): Promise<FileSystemThread> {
+    const trace = openTrace(options.tracing, options.traceToStdout, (error) => log.warn(describeError(error)))
+    const mounted: Mounted = { view: undefined }
+    const readWalIndex = async (name: string) => mounted.view?.readWalIndex(name)
+    const warmWal = (name: string) => mounted.view?.warmWal(name)
+    return new FileSystemThread(await Store.open({ ...options, readWalIndex, warmWal, log }), trace, mounted)
   }
 
   serve(fd: number): void {
@@ -40,9 +55,11 @@ class FileSystemThread {
     const session = new Session(fileSystem, {
       forwardLocks: false,
       send: sendTo(fd),
+      notify: notifyTo(fd),
       onError: (error, operation) => log.error(`${operation}: ${describeError(error)}`),
       trace: this.#lineSink(),
     })
+    this.#mounted.view = new MountView(options.mountDir, fileSystem, session.kernelCache, log)
     this.#service = serve(fd, session, POLLING)
     this.#service.done.then(
       () => report({ type: 'ended', error: undefined }),
@@ -68,16 +85,8 @@ class FileSystemThread {
   }
 }
 
-function openStore(): Promise<Store> {
-  const view = new MountView(options.mountDir, log)
-  const readWalIndex = (name: string) => view.readWalIndex(name)
-  const warmWal = (name: string) => view.warmWal(name)
-  return Store.open({ ...options, readWalIndex, warmWal, log })
-}
-
 async function run(): Promise<void> {
-  const trace = openTrace(options.tracing, options.traceToStdout, (error) => log.warn(describeError(error)))
-  const thread = new FileSystemThread(await openStore(), trace)
+  const thread = await FileSystemThread.start()
   parentPort?.on('message', (command: Command) => {
     if (command.type === 'serve') thread.serve(command.fd)
     else thread.stop().catch((error: Error) => report({ type: 'failed', error }))

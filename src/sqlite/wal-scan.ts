@@ -87,6 +87,8 @@ export function transactionAt(
 export function lastFrames(transaction: WalTransaction): WalPage[] {
   const { pgnos, commit, start, end } = transaction
   const frameSize = (end.offset - start) / pgnos.length
+  const [only = 0] = pgnos
+  if (pgnos.length === 1) return only > commit ? [] : [{ pgno: only, frame: 0, offset: start + FRAME_HEADER_SIZE }]
   const pages: WalPage[] = []
   for (const [pgno, frame] of sortedFrames(pgnos)) {
     if (pgno > commit) break

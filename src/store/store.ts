@@ -28,8 +28,8 @@ export interface StoreOptions {
   readonly retentionMs: number
   readonly retentionIntervalMs: number
   readonly readWalIndex: ReadWalIndex
-  /** Has the kernel read a database's WAL into its cache, where it makes writes cheaper. Never rejects. */
-  readonly warmWal: (name: string) => Promise<void>
+  /** Has the kernel read a database's WAL into its cache, where it makes writes cheaper. */
+  readonly warmWal: (name: string) => void
   readonly log: Log
 }
 
@@ -132,7 +132,7 @@ export class Store {
     const layout = databaseLayout(this.#data.dbsDir, name)
     const database = new Database(name, layout, this.#settings, start, {
       provisional: (provisional) => this.#settler.add(provisional),
-      walRestarted: (restarted) => void this.#options.warmWal(restarted.name),
+      walRestarted: (restarted) => this.#options.warmWal(restarted.name),
     })
     this.#databases.set(name, database)
     return database

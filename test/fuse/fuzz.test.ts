@@ -22,6 +22,7 @@ t.test('mutated requests get a well-formed reply or none', async (t) => {
     forwardLocks: true,
     send: () => t.fail(),
     onError: () => {},
+    notify: () => false,
     trace: undefined,
   })
   const pick = random(20240607)

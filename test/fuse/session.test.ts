@@ -75,6 +75,7 @@ t.test('what a file system without the operation answers', async (t) => {
     forwardLocks: false,
     send: () => {},
     onError: () => t.fail(),
+    notify: () => false,
     trace: undefined,
   })
   const errno = (bytes: Buffer) => {
@@ -187,6 +188,7 @@ t.test('a reply that cannot be sent is reported', async (t) => {
       throw new Error('refused')
     },
     onError: (error, operation) => errors.push(`${operation}: ${error}`),
+    notify: () => false,
     trace: undefined,
   })
   const bytes = request(10, '61 00')
@@ -223,4 +225,46 @@ t.test('requests that make no sense', async (t) => {
   t.equal(handle(request(42, 'ffffffff 00000000 0100000000000000 0200000000000000')), '')
   t.match(errors, [/^BATCH_FORGET: .* 4294967295 forgotten nodes/])
   t.throws(() => session.handle(39), { message: /a header has 40/ })
+})
+
+t.test('what the kernel has cached is asked for by a notification and comes as a request', async (t) => {
+  const sent: string[] = []
+  const session = new Session(cannedFileSystem().fileSystem, {
+    forwardLocks: false,
+    send: () => {},
+    onError: (error) => t.fail(String(error)),
+    notify: (message) => {
+      sent.push(Buffer.from(message).toString('hex'))
+      return sent.length < 3
+    },
+    trace: undefined,
+  })
+  const first = session.kernelCache.retrieve(7, 4096, 8)
+  const second = session.kernelCache.retrieve(8, 0, 136)
+  // fuse_out_header (48 bytes, code 5, unique 0), then fuse_notify_retrieve_out: unique 1, node 7, offset 4096, size 8.
+  t.equal(
+    sent[0],
+    '30000000 05000000 0000000000000000 0100000000000000 0700000000000000 0010000000000000 08000000 00000000'.replaceAll(
+      ' ',
+      '',
+    ),
+  )
+  t.same(await session.kernelCache.retrieve(9, 0, 8), new Uint8Array(0), 'an inode that the kernel does not know')
+
+  // fuse_notify_retrieve_in (40 bytes: dummy, offset, size, dummies), then the data.
+  const reply = (unique: number, data: string) => {
+    const size = Buffer.alloc(4)
+    size.writeUInt32LE(data.length / 2)
+    const bytes = request(41, `${'00'.repeat(16)}${size.toString('hex')}${'00'.repeat(20)}${data}`)
+    bytes.writeUInt32LE(unique, 8)
+    bytes.writeUInt32LE(0, 12)
+    session.request.set(bytes)
+    t.equal(session.handle(bytes.length), 0, 'it gets no reply')
+  }
+  reply(2, '')
+  reply(1, '1122334455667788')
+  session.request.fill(0)
+  t.same(await second, new Uint8Array(0), 'nothing is cached')
+  t.equal(Buffer.from(await first).toString('hex'), '1122334455667788')
+  reply(77, '00')
 })
