@@ -8,8 +8,8 @@ import type { CommitSettings } from './committer.js'
 import type { DatabaseLayout } from './layout.js'
 import { LtxSpool } from './ltx-spool.js'
 import type { PageState } from './page-state.js'
-import { type Base, leadsFrom } from './recover-base.js'
 import { reader } from './recover-journal.js'
+import { leadsFrom, type Predecessor } from './recover-predecessor.js'
 import type { FoundWal } from './recover-wal.js'
 import { NO_WAL, type WalSpan, withGrowth } from './transaction.js'
 
@@ -22,7 +22,7 @@ export function captureRecovered(
   layout: DatabaseLayout,
   settings: CommitSettings,
   state: PageState,
-  base: Base | undefined,
+  base: Predecessor | undefined,
   found: FoundWal | undefined,
   fresh: readonly WalTransaction[],
 ): number {

@@ -13,10 +13,10 @@ import { type LtxSummary, readLtxSummary, withLtxFile } from './ltx-file.js'
 import { syncDirectory } from './ltx-spool.js'
 import { scanPages } from './page-scan.js'
 import { FLAG_HI, PageState } from './page-state.js'
-import type { Base } from './recover-base.js'
 import { captureRecovered } from './recover-capture.js'
 import { reader, recoverJournal, removeJournal } from './recover-journal.js'
 import { keepDatabase, overtakeByLtx, rebuildFromLtx } from './recover-ltx.js'
+import type { Predecessor } from './recover-predecessor.js'
 import { type FoundWal, findWal, foldWal, removeWal } from './recover-wal.js'
 import { loadChecksums } from './saved-checksums.js'
 
@@ -115,7 +115,7 @@ async function reconcile(
   const fresh = wal === undefined ? [] : freshTransactions(layout, newest, wal)
   if (fresh.length > 0 || uncaptured) {
     settings.log.info(`${layout.dir}: captures what was committed after TXID ${newest.header.maxTxid}`)
-    return captureRecovered(layout, settings, state, baseOf(newest), wal, fresh)
+    return captureRecovered(layout, settings, state, predecessorOf(newest), wal, fresh)
   }
   if (stoppedCleanly) {
     const aside = keepDatabase(layout)
@@ -140,13 +140,13 @@ async function reconcile(
   return newest.header.timestamp
 }
 
-function baseOf({ header, trailer }: LtxSummary): Base {
+function predecessorOf({ header, trailer }: LtxSummary): Predecessor {
   const { maxTxid, pageSize, commit } = header
   return { txid: maxTxid, checksum: trailer.postApplyChecksum, pageSize, pageCount: commit }
 }
 
 /** LTX files whose content is lost: what follows them starts from nothing, as after a drop. */
-function afterUnsound(txid: bigint): Base | undefined {
+function afterUnsound(txid: bigint): Predecessor | undefined {
   return txid === 0n ? undefined : { txid, checksum: CHECKSUM_FLAG, pageSize: 0, pageCount: 0 }
 }
 

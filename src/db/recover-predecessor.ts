@@ -8,7 +8,7 @@ import { reader } from './recover-journal.js'
 import type { FoundWal } from './recover-wal.js'
 
 /** A position that an LTX file can continue from. */
-export interface Base {
+export interface Predecessor {
   readonly txid: bigint
   readonly checksum: bigint
   readonly pageSize: number
@@ -20,7 +20,7 @@ export interface Base {
  * also where it cannot be told any more: after a checkpoint beyond `base`, and where the database has shrunk since.
  */
 export function leadsFrom(
-  base: Base,
+  base: Predecessor,
   layout: DatabaseLayout,
   wal: FoundWal,
   fresh: readonly WalTransaction[],
