@@ -1,4 +1,5 @@
 import fs from 'node:fs'
+import path from 'node:path'
 import type { Config } from './config/schema.js'
 import { holdersOf } from './fuse/holders.js'
 import { detachStale, mountFuse, unmount } from './fuse/mountpoint.js'
@@ -25,7 +26,7 @@ export interface NodeOptions {
 
 /** Recovers the databases, mounts them and serves them. Rejects, with nothing left mounted, when one of that fails. */
 export async function startNode(config: Config, log: Log, options: NodeOptions): Promise<RunningNode> {
-  const mountDir = config.fuse.dir
+  const mountDir = path.resolve(config.fuse.dir)
   if (!options.skipUnmount) await detachStale(mountDir)
   fs.mkdirSync(mountDir, { recursive: true })
   const thread = await startFileSystemThread(threadOptions(config, options), log)
@@ -49,8 +50,8 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
 
 function threadOptions(config: Config, options: NodeOptions) {
   return {
-    dataDir: config.data.dir,
-    mountDir: config.fuse.dir,
+    dataDir: path.resolve(config.data.dir),
+    mountDir: path.resolve(config.fuse.dir),
     compress: config.data.compress,
     syncEveryCommit: config.data.sync === 'full',
     retentionMs: config.data.retention,

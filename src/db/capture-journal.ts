@@ -16,6 +16,9 @@ export class JournalCapture {
   readonly #dirty = new DirtyPages()
   /** Page size or content are unknown: every page may have changed. */
   #everything = false
+  #resized = false
+  /** The file is not a database, although the LTX files say that it is one. */
+  #foreign = false
   /** The application waited for the database file to reach the disk, so it will expect its commit there too. */
   #durable = false
   /** What it waited for was put off until the journal ends. */
@@ -30,7 +33,7 @@ export class JournalCapture {
 
   /** Whether something was written since the last transaction. */
   get pending(): boolean {
-    return this.#everything || this.#dirty.size > 0
+    return this.#everything || this.#resized || this.#dirty.size > 0
   }
 
   written(offset: number, length: number): void {
@@ -44,6 +47,7 @@ export class JournalCapture {
   }
 
   truncated(): void {
+    this.#resized = true
     if (this.#committer.state.pageSize === 0) this.#everything = true
   }
 
@@ -71,7 +75,8 @@ export class JournalCapture {
       return found
     })
     this.#dirty.clear()
-    this.#everything = false
+    this.#resized = false
+    this.#everything = this.#foreign
     if (captured !== undefined && this.#syncDeferred) this.#unsynced = true
     this.#syncDeferred = false
     this.#durable = false
@@ -81,6 +86,16 @@ export class JournalCapture {
   /** Makes up for the syncs that were put off. A WAL needs it: its frames say nothing about the pages that they do not hold. */
   syncDeferred(): void {
     if (this.#unsynced && this.#files.exists('database')) this.#files.with('database', (file) => file.sync())
+    this.#unsynced = false
+  }
+
+  /** The database is gone, and what was written to it with it. */
+  abandon(): void {
+    this.#dirty.clear()
+    this.#resized = false
+    this.#everything = false
+    this.#syncDeferred = false
+    this.#durable = false
     this.#unsynced = false
   }
 
@@ -96,14 +111,20 @@ export class JournalCapture {
     const bytes = Buffer.alloc(DATABASE_HEADER_SIZE)
     file.read(bytes, 0, bytes.length, 0)
     const header = parseDatabaseHeader(bytes)
+    this.#foreign = header === undefined && size > 0 && state.pageCount > 0
     if (header === undefined) {
-      // Not a SQLite database (yet): a plain file of this node, or a first transaction that was rolled back.
-      return undefined
+      // An emptied database; a plain file of this node; or a first transaction that was rolled back.
+      return size === 0 && state.pageCount > 0 ? this.#captureEmpty(state.pageSize) : undefined
     }
     const pageCount = databasePageCount(header, size)
     if (!this.pending && pageCount === state.pageCount) return undefined
     const pages = dirtyTransaction(file, header.pageSize, pageCount, this.#changedPages(header.pageSize, pageCount))
     return this.#committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: this.#durable })
+  }
+
+  #captureEmpty(pageSize: number): Captured | undefined {
+    const pages = { pageSize, pageCount: 0, pgnos: new Uint32Array(0), read: () => {} }
+    return this.#committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: true })
   }
 
   #changedPages(pageSize: number, pageCount: number): Uint32Array {

@@ -41,6 +41,7 @@ export class Database {
   readonly #watcher: DatabaseWatcher
   /** The journal has a header: after a crash it would be rolled back. */
   #journalHot = false
+  #retired = false
 
   constructor(
     name: string,
@@ -102,8 +103,9 @@ export class Database {
     } else if (kind === 'journal') {
       this.#writeJournal(file, data, offset)
     } else {
-      file.write(data, offset)
+      // Noted first: a write that fails may have changed a part.
       if (!this.#wal.active) this.#journal.written(offset, data.length)
+      file.write(data, offset)
     }
   }
 
@@ -115,9 +117,12 @@ export class Database {
     } else if (kind === 'journal') {
       if (size === 0) this.#endJournal(() => file.truncate(0))
       else file.truncate(size)
-    } else {
+    } else if (this.#wal.active) {
+      if (size === 0) throw Object.assign(new Error('Cannot empty a database whose WAL is in use'), { code: 'EBUSY' })
       file.truncate(size)
-      if (!this.#wal.active) this.#journal.truncated()
+    } else {
+      this.#journal.truncated()
+      file.truncate(size)
     }
   }
 
@@ -158,10 +163,20 @@ export class Database {
 
   /** The last user closed the database file: what was written without a journal is complete now. */
   closed(): void {
-    if (!this.files.isOpen('database')) this.#indexRemoved = false
-    if (this.files.isOpen('database') || this.#wal.active || !this.#journal.pending) return
-    if (this.files.exists('journal')) return
+    if (this.files.isOpen('database')) return
+    this.#indexRemoved = false
+    this.ended()
+  }
+
+  /** Nobody can write any more, whoever has files open. */
+  ended(): void {
+    if (this.#retired || this.#wal.active || !this.#journal.pending || this.#journalHot) return
     this.#journal.finish()
+  }
+
+  /** The name is free again, and another database may take it: what is still open belongs to nobody. */
+  retire(): void {
+    this.#retired = true
   }
 
   /** See WalCapture.settle. */
@@ -200,7 +215,6 @@ export class Database {
 
   #drop(): void {
     const { state } = this.#committer
-    this.#wal.abandon()
     const pages = { pageSize: state.pageSize, pageCount: 0, pgnos: new Uint32Array(0), read: () => {} }
     const options = { wal: NO_WAL, skipUnchanged: true, durable: true }
     const captured = state.pageCount === 0 ? undefined : this.#committer.commit(pages, options)
@@ -210,5 +224,8 @@ export class Database {
       if (captured !== undefined) this.#committer.undo(captured)
       throw error
     }
+    this.#wal.abandon()
+    this.#journal.abandon()
+    this.#journalHot = false
   }
 }

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import path from 'node:path'
 
 /** The files of one database below `<data.dir>/dbs/<name>/`, named as LiteFS names them. */
@@ -14,6 +15,7 @@ export interface DatabaseLayout {
 
 export function databaseLayout(dbsDir: string, name: string): DatabaseLayout {
   const dir = path.join(dbsDir, name)
+  assert.equal(path.dirname(dir), path.normalize(dbsDir), `the directory of database ${name} lies in ${dbsDir}`)
   return {
     dir,
     database: path.join(dir, 'database'),

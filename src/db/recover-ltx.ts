@@ -2,6 +2,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { LtxError } from '../ltx/error.js'
 import { pageChecksum } from '../native.js'
+import { parseDatabaseHeader } from '../sqlite/database-header.js'
 import { DirtyPages } from './dirty-pages.js'
 import type { DatabaseLayout } from './layout.js'
 import { type LtxEntry, listLtxDirectory } from './ltx-directory.js'
@@ -10,6 +11,9 @@ import { rebuildDatabase } from './ltx-rebuild.js'
 import { syncDirectory } from './ltx-spool.js'
 import { scanPages } from './page-scan.js'
 import type { PageState } from './page-state.js'
+
+/** LTX files that are looked through, newest first, for page 1. */
+const COUNTER_SEARCH_FILES = 10_000
 
 /**
  * Applies LTX files to a database file that is behind them: the newest content of each page, from the newest file backwards, until the
@@ -60,6 +64,21 @@ export async function rebuildFromLtx(
   syncDirectory(layout.dir)
   await rescan(layout, newest, state)
   return aside
+}
+
+/** The change counter on the newest page 1 of the LTX files; undefined when none of those that lead to the newest has it. */
+export function newestChangeCounter(layout: DatabaseLayout, newest: LtxSummary): number | undefined {
+  let left = COUNTER_SEARCH_FILES
+  for (const entry of chainBackwards(layout, newest)) {
+    if (left-- === 0) return undefined
+    const counter = withLtxFile(entry.path, { verifyPostApply: false }, (decoder) => {
+      for (const page of decoder.pages())
+        return page.pgno === 1 ? parseDatabaseHeader(page.data)?.changeCounter : undefined
+      return undefined
+    })
+    if (counter !== undefined) return counter
+  }
+  return undefined
 }
 
 /** Keeps a copy of the database file as it is, beside it. Returns its path. */

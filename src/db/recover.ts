@@ -3,7 +3,13 @@ import type { Log } from '../log.js'
 import { CHECKSUM_FLAG, lockPage } from '../ltx/checksum.js'
 import { LtxError } from '../ltx/error.js'
 import { pageChecksum } from '../native.js'
-import { DATABASE_HEADER_SIZE, databasePageCount, parseDatabaseHeader } from '../sqlite/database-header.js'
+import {
+  DATABASE_HEADER_SIZE,
+  type DatabaseHeader,
+  databasePageCount,
+  isWalMode,
+  parseDatabaseHeader,
+} from '../sqlite/database-header.js'
 import { isPadding, type WalTransaction } from '../sqlite/wal-scan.js'
 import type { CommitSettings } from './committer.js'
 import type { DatabaseStart } from './database.js'
@@ -15,7 +21,7 @@ import { scanPages } from './page-scan.js'
 import { FLAG_HI, PageState } from './page-state.js'
 import { captureRecovered } from './recover-capture.js'
 import { reader, recoverJournal, removeJournal } from './recover-journal.js'
-import { keepDatabase, overtakeByLtx, rebuildFromLtx } from './recover-ltx.js'
+import { keepDatabase, newestChangeCounter, overtakeByLtx, rebuildFromLtx } from './recover-ltx.js'
 import type { Predecessor } from './recover-predecessor.js'
 import { type FoundWal, findWal, foldWal, removeWal } from './recover-wal.js'
 import { loadChecksums } from './saved-checksums.js'
@@ -52,7 +58,14 @@ export async function recoverDatabase(layout: DatabaseLayout, settings: Recovery
   const wal = findWal(layout)
   try {
     const state = saved ?? (await contentOf(layout, wal))
-    const found = { newest, highestTxid, wal, uncaptured: journal === 'committed', stoppedCleanly }
+    const found = {
+      newest,
+      highestTxid,
+      wal,
+      uncaptured: journal === 'committed',
+      rolledBack: journal === 'rolled back',
+      stoppedCleanly,
+    }
     const lastCommitMs = await reconcile(layout, settings, found, state)
     if (wal === undefined) removeWal(layout)
     else if (fs.existsSync(layout.wal)) foldWal(layout, wal)
@@ -92,6 +105,8 @@ interface Found {
   readonly wal: FoundWal | undefined
   /** A transaction was committed by its super-journal and has no LTX file. */
   readonly uncaptured: boolean
+  /** A transaction that was under way has been undone. */
+  readonly rolledBack: boolean
   /** Content and LTX files agreed when litefs last ended. */
   readonly stoppedCleanly: boolean
 }
@@ -100,7 +115,7 @@ interface Found {
 async function reconcile(
   layout: DatabaseLayout,
   settings: RecoverySettings,
-  { newest, highestTxid, wal, uncaptured, stoppedCleanly }: Found,
+  { newest, highestTxid, wal, uncaptured, rolledBack, stoppedCleanly }: Found,
   state: PageState,
 ): Promise<number> {
   if (newest === undefined) {
@@ -117,10 +132,16 @@ async function reconcile(
     settings.log.info(`${layout.dir}: captures what was committed after TXID ${newest.header.maxTxid}`)
     return captureRecovered(layout, settings, state, predecessorOf(newest), wal, fresh)
   }
-  if (stoppedCleanly) {
+  if (wal === undefined && !rolledBack && isNewer(layout, newest)) {
+    settings.log.warn(
+      `${layout.dir}: was changed without a journal after TXID ${newest.header.maxTxid}: captures it as it is`,
+    )
+    return captureRecovered(layout, settings, state, predecessorOf(newest), undefined, [])
+  }
+  if (stoppedCleanly || isForeign(layout)) {
     const aside = keepDatabase(layout)
     settings.log.warn(
-      `${layout.dir}: was changed while litefs did not run; the content that did not match is kept in ${aside}`,
+      `${layout.dir}: is not what its LTX files lead to; the content that did not match is kept in ${aside}`,
     )
   }
   settings.log.info(`${layout.dir}: applies LTX files up to TXID ${newest.header.maxTxid} again`)
@@ -138,6 +159,31 @@ async function reconcile(
     )
   }
   return newest.header.timestamp
+}
+
+/** Whether a database in a rollback mode has gone on since the newest LTX file: by writes that no journal announced. */
+function isNewer(layout: DatabaseLayout, newest: LtxSummary): boolean {
+  const header = headerOf(layout)
+  if (header === undefined || isWalMode(header)) return false
+  const counter = newestChangeCounter(layout, newest)
+  return counter !== undefined && header.changeCounter > counter
+}
+
+/** Whether the file has content that is not a database's. */
+function isForeign(layout: DatabaseLayout): boolean {
+  return !isEmpty(layout.database) && headerOf(layout) === undefined
+}
+
+function headerOf(layout: DatabaseLayout): DatabaseHeader | undefined {
+  if (isEmpty(layout.database)) return undefined
+  const fd = fs.openSync(layout.database, 'r')
+  try {
+    const bytes = Buffer.alloc(DATABASE_HEADER_SIZE)
+    reader(fd)(bytes, 0)
+    return parseDatabaseHeader(bytes)
+  } finally {
+    fs.closeSync(fd)
+  }
 }
 
 function predecessorOf({ header, trailer }: LtxSummary): Predecessor {

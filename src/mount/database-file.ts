@@ -60,9 +60,10 @@ export class DatabaseFile implements MountFile {
   close(): void {
     this.#opens--
     if (this.#opens > 0 || this.#file === undefined) return
+    const named = this.database.files.isCurrent(this.kind, this.#file)
     this.database.files.release(this.kind, this.#file)
     this.#file = undefined
-    if (this.kind === 'database') this.database.closed()
+    if (this.kind === 'database' && named) this.database.closed()
   }
 
   read(into: Uint8Array, size: number, offset: number): number {

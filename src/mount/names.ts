@@ -25,11 +25,15 @@ export const POSITION_SUFFIX = '-pos'
 export const LAG_NAME = '.lag'
 export const PRIMARY_NAME = '.primary'
 
+/** No file of the mount has such a name, so no side file belongs to it. */
+const NO_DATABASE: ReadonlySet<string> = new Set(['', '.', '..'])
+
 export function parseMountName(name: string): MountName {
   if (name === LAG_NAME) return { kind: 'lag' }
   if (name === PRIMARY_NAME) return { kind: 'primary' }
   for (const [suffix, kind] of SIDE_FILES) {
-    if (name.endsWith(suffix) && name.length > suffix.length) return { kind, database: name.slice(0, -suffix.length) }
+    const database = name.slice(0, -suffix.length)
+    if (name.endsWith(suffix) && !NO_DATABASE.has(database)) return { kind, database }
   }
   return { kind: 'database', database: name }
 }

@@ -1,3 +1,4 @@
+import fs from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import { notifyTo, type Service, sendTo, serve } from '../fuse/device.js'
 import { Session } from '../fuse/session.js'
@@ -34,6 +35,8 @@ class FileSystemThread {
   readonly #trace: Trace | undefined
   readonly #store: Store
   #service: Service | undefined
+  /** Of the device. */
+  #fd: number | undefined
   readonly #mounted: Mounted
 
   private constructor(store: Store, trace: Trace | undefined, mounted: Mounted) {
@@ -51,6 +54,7 @@ class FileSystemThread {
   }
 
   serve(fd: number): void {
+    this.#fd = fd
     const fileSystem = new LiteFileSystem(this.#store, options.dataDir, options.owner)
     const session = new Session(fileSystem, {
       forwardLocks: false,
@@ -69,6 +73,8 @@ class FileSystemThread {
 
   async stop(): Promise<void> {
     this.#service?.stop()
+    // Whoever still waits for an answer gets an error instead, and nothing can be written any more.
+    if (this.#fd !== undefined) fs.closeSync(this.#fd)
     await this.#store.close()
     await this.#trace?.close()
     report({ type: 'stopped' })

@@ -93,8 +93,12 @@ export class Store {
   /** Forgets a name under which there never was a transaction and is no file any more. */
   discardIfEmpty(database: Database): void {
     if (database.state.txid > 0n || FILE_KINDS.some((kind) => database.files.exists(kind))) return
-    fs.rmSync(database.layout.dir, { recursive: true, force: true })
+    database.retire()
     this.#databases.delete(database.name)
+    const { dir, ltxDir } = database.layout
+    for (const empty of [ltxDir, dir]) {
+      if (fs.existsSync(empty) && fs.readdirSync(empty).length === 0) fs.rmdirSync(empty)
+    }
   }
 
   /** Resolves when the position of the database is what its users see. */
@@ -107,7 +111,7 @@ export class Store {
     clearInterval(this.#retentionTimer)
     this.#settler.stop()
     await this.#retaining
-    for (const database of this.#databases.values()) database.closed()
+    for (const database of this.#databases.values()) database.ended()
     await this.#ltxLog.close()
     for (const database of this.#databases.values()) {
       if (database.complete && database.state.txid > 0n) saveChecksums(database.layout, database.state)
