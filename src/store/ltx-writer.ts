@@ -12,7 +12,7 @@ const BATCH_FILES = 128
  * and after a crash the next start has to write it first.
  */
 const BACKLOG_BYTES = 32 << 20
-const BACKLOG_FILES = 16_384
+const BACKLOG_FILES = 32_768
 /** Files that such a commit writes. */
 const HELP_FILES = 4
 /** While commits keep coming, this many times the duration of a batch belongs to them before the next one. */
