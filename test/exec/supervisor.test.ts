@@ -1,3 +1,6 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { startSubprocess } from '../../src/exec/subprocess.js'
 import { Supervisor } from '../../src/exec/supervisor.js'
@@ -69,11 +72,17 @@ t.test('terminate', async (t) => {
   })
   await t.test('then kills', async (t) => {
     const { supervisor, lines } = recorded()
-    // A stopped process does not see SIGTERM, but SIGKILL ends it.
-    const process = await supervisor.start([{ argv: ['sleep', '1000'], ...always }], true)
-    process?.kill('SIGSTOP')
+    const ready = join(t.testdir({}), 'ready')
+    const script = `trap '' TERM; : > ${ready}; exec sleep 1000`
+    const process = await supervisor.start([{ argv: ['sh', '-c', script], ...always }], true)
+    await appears(ready)
     await supervisor.terminate(new Error('the mount has gone'), 1)
     t.same(await process?.ended, { exitCode: 137, signal: 'SIGKILL' })
     t.match(lines.at(-1), /still there after 1 ms, killing it/)
   })
 })
+
+/** Resolves once the file is there. */
+async function appears(file: string): Promise<void> {
+  while (!existsSync(file)) await delay(1)
+}
