@@ -31,7 +31,7 @@ export function ltxCommand(): Command {
     .option('--data', 'with the bytes of every page')
     .option('--json', 'print JSON')
     .action((path: string, options: { json?: true; data?: true }) =>
-      reported(() => dumpFile(path, { json: options.json === true, data: options.data === true })),
+      reported(() => reading(path, () => dumpFile(path, { json: options.json === true, data: options.data === true }))),
     )
   command
     .command('verify')
@@ -91,7 +91,9 @@ async function apply(paths: string[], output: string, json: boolean): Promise<vo
     }
   }
   const files = paths.flatMap((argument) => expand(argument).files)
-  const result = await rebuildDatabase(output, files, existsSync(output) ? output : undefined)
+  const result = await rebuildDatabase(output, files, existsSync(output) ? output : undefined).catch((error: Error) => {
+    throw inWords(`apply LTX files to ${output}`, error)
+  })
   const { pageSize, pageCount, position } = result
   if (json) {
     const txid = formatTxid(position.txid)
@@ -105,19 +107,21 @@ async function apply(paths: string[], output: string, json: boolean): Promise<vo
 
 /** The files that an argument names. A directory without LTX files is an error: it is most likely the wrong one. */
 function expand(path: string): Argument {
-  if (!statSync(path).isDirectory()) return { path, files: [path], isDirectory: false }
-  const files = listLtxDirectory(path).map((entry) => entry.path)
+  if (!reading(path, () => statSync(path)).isDirectory()) return { path, files: [path], isDirectory: false }
+  const files = reading(path, () => listLtxDirectory(path)).map((entry) => entry.path)
   if (files.length === 0) throw new LtxError(`Cannot read LTX files: there are none in ${path}`)
   return { path, files, isDirectory: true }
 }
 
 function verified(path: string): ListedFile | Error {
   try {
-    const file = withLtxFile(path, {}, (decoder) => {
-      const trailer = decoder.verify()
-      const { header, version, pageCount } = decoder
-      return { path, header, trailer, version, pageCount, size: decoder.size }
-    })
+    const file = reading(path, () =>
+      withLtxFile(path, {}, (decoder) => {
+        const trailer = decoder.verify()
+        const { header, version, pageCount } = decoder
+        return { path, header, trailer, version, pageCount, size: decoder.size }
+      }),
+    )
     const named = parseLtxName(basename(path))
     if (named && nameOf(file.header) !== basename(path)) {
       return new LtxError(`${path}: Invalid LTX header: its TXIDs make the name ${nameOf(file.header)}`)
@@ -137,6 +141,19 @@ function chainErrors(directory: string, files: ListedFile[]): Error[] {
     if (error instanceof LtxError) return [new LtxError(`${directory}: ${error.message}`, { cause: error })]
     throw error
   }
+}
+
+function reading<T>(path: string, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    throw error instanceof Error ? inWords(`read ${path}`, error) : error
+  }
+}
+
+/** An error of the file system says which call failed; this says for what. Others speak for themselves. */
+function inWords(what: string, error: Error): Error {
+  return 'syscall' in error ? new Error(`Cannot ${what}: ${error.message}`, { cause: error }) : error
 }
 
 async function reported(action: () => void | Promise<void>): Promise<void> {

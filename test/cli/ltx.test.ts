@@ -104,8 +104,14 @@ t.test('apply', async (t) => {
 
 t.test('what is not there', async (t) => {
   const dir = t.testdir({ empty: {} })
-  t.match(await run(t, 'list', join(dir, 'absent')), { code: 1, err: /ENOENT/ })
+  t.match(await run(t, 'list', join(dir, 'absent')), { code: 1, err: /^Cannot read .*absent: ENOENT/ })
   t.match(await run(t, 'verify', join(dir, 'empty')), { code: 1, err: /there are none in/ })
-  t.match(await run(t, 'dump', dir), { code: 1, err: /EISDIR/ })
+  t.match(await run(t, 'dump', dir), { code: 1, err: /^Cannot read .*: EISDIR/ })
+  const output = join(dir, 'absent', 'database')
+  writeFileSync(join(dir, 'empty', SNAPSHOT), readFileSync(join(FIXTURES, 'v3-block-snapshot.ltx')))
+  t.match(await run(t, 'apply', '-o', output, join(dir, 'empty')), {
+    code: 1,
+    err: /^Cannot apply LTX files to .*absent.database: ENOENT/,
+  })
   t.match(await run(t, 'verify', join(FIXTURES, 'v2-change.ltx')), { code: 1, err: /v2-change.ltx: .* version 2/ })
 })
