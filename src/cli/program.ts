@@ -11,6 +11,7 @@ export interface ProgramParts {
 
 /** LiteFS exits with it when the command line is wrong. */
 const EXIT_USAGE = 2
+const VERSION_LINE = `LiteFS v${VERSION}`
 
 /** Runs the command line (without node and script) and resolves to the exit code. Errors are on standard error. */
 export async function runProgram(args: readonly string[], parts: ProgramParts): Promise<number> {
@@ -18,6 +19,7 @@ export async function runProgram(args: readonly string[], parts: ProgramParts): 
   let exitCode: number | undefined
   const program = new Command('litefs')
     .description('A file system that replicates SQLite databases.')
+    .version(VERSION_LINE, '--version', 'print the version')
     .enablePositionalOptions()
   const mountCommand = createMountCommand(tail, async (mountArgs) => {
     exitCode = await mount(mountArgs, parts.startNode)
@@ -67,7 +69,7 @@ function createMountCommand(
 
 function createVersionCommand(): Command {
   return new Command('version').description('print the version').action(() => {
-    process.stdout.write(`LiteFS v${VERSION}\n`)
+    process.stdout.write(`${VERSION_LINE}\n`)
   })
 }
 
