@@ -26,6 +26,9 @@ export interface MountArguments {
 /** Configuration and command line are wrong. LiteFS exits with it for both. */
 const EXIT_USAGE = 2
 
+/** The start was broken off. */
+const EXIT_INTERRUPTED = 1
+
 /** How long a subprocess may take to end when its files have gone. */
 const MOUNT_LOST_GRACE_MS = 10_000
 
@@ -96,7 +99,11 @@ class NodeLife {
   async run(commands: readonly Command[], startNode: () => Promise<RunningNode>): Promise<number> {
     let subprocess: Subprocess | undefined
     try {
-      this.#node = await startNode()
+      this.#node = await Promise.race([startNode(), this.#insisted()])
+      if (this.#node === undefined) {
+        this.#log.warn('litefs ends before its databases are recovered; the next start does it again')
+        return EXIT_INTERRUPTED
+      }
       this.#watch(this.#node)
       this.#log.info(`LiteFS mounted to: ${this.#config.fuse.dir}`)
       this.#log.info('connected to cluster, ready')
@@ -109,6 +116,12 @@ class NodeLife {
     this.#log.info('waiting for signal or subprocess to exit')
     const exitCode = subprocess === undefined ? await this.#waitForStop() : await this.#waitForEnd(subprocess)
     return await this.#stop(exitCode)
+  }
+
+  /** Whoever asks twice does not wait for a recovery: the next start does it again. */
+  async #insisted(): Promise<undefined> {
+    const { insisted } = this.#supervisor
+    if (!insisted.aborted) await new Promise((resolve) => insisted.addEventListener('abort', resolve, { once: true }))
   }
 
   #watch(node: RunningNode): void {

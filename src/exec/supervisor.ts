@@ -19,6 +19,7 @@ export type ForwardedSignal = (typeof FORWARDED_SIGNALS)[number]
 export class Supervisor {
   readonly #log: Log
   readonly #stop = new AbortController()
+  readonly #insist = new AbortController()
   #current: Subprocess | undefined
 
   constructor(log: Log) {
@@ -28,6 +29,11 @@ export class Supervisor {
   /** Aborted once the node should end; the reason is the signal, or the Error given to `terminate`. */
   get stopping(): AbortSignal {
     return this.#stop.signal
+  }
+
+  /** Aborted when a stop is asked for again and no command runs: who can end without harm may end at once. */
+  get insisted(): AbortSignal {
+    return this.#insist.signal
   }
 
   /**
@@ -61,7 +67,7 @@ export class Supervisor {
     const isRepeated = asksToStop && this.stopping.aborted
     if (asksToStop) this.#stop.abort(signal)
     if (this.#current === undefined) {
-      if (isRepeated) this.#log.warn(`${signal} received again, still shutting down`)
+      if (isRepeated) this.#insistOn(signal)
       else if (asksToStop) this.#log.info('signal received, litefs shutting down', { signal })
       return
     }
@@ -86,6 +92,11 @@ export class Supervisor {
     }, graceMs)
     await process.ended
     clearTimeout(timer)
+  }
+
+  #insistOn(signal: ForwardedSignal): void {
+    this.#log.warn(`${signal} received again, still shutting down`)
+    this.#insist.abort(signal)
   }
 
   async #runToEnd(argv: readonly string[]): Promise<void> {

@@ -153,6 +153,18 @@ t.test('a signal during the start stops the node before any command runs', async
   t.match(stderr, /node stopped/)
 })
 
+t.test('a second request to stop does not wait for the start', async (t) => {
+  const litefs = new Litefs(config(t), { FAKE_NODE: 'slow' })
+  await litefs.line(/node is starting/)
+  litefs.child.kill('SIGTERM')
+  await litefs.line(/signal received/)
+  litefs.child.kill('SIGTERM')
+  const { code, stderr } = await litefs.ended
+  t.equal(code, 1)
+  t.match(stderr, /SIGTERM received again[\s\S]*ends before its databases are recovered/)
+  t.notMatch(stderr, /node stopped/)
+})
+
 t.test('a start that fails', async (t) => {
   await t.test('ends litefs', async (t) => {
     const { code, stderr } = await new Litefs([...config(t), ...script('echo never')], { FAKE_NODE: 'fails' }).ended
