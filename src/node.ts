@@ -29,6 +29,7 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
   const mountDir = path.resolve(config.fuse.dir)
   if (!options.skipUnmount) await detachStale(mountDir)
   fs.mkdirSync(mountDir, { recursive: true })
+  if (!options.skipUnmount) warnOfHidden(mountDir, log)
   const thread = await startFileSystemThread(threadOptions(config, options), log)
   try {
     const allowOther = config.fuse['allow-other']
@@ -46,6 +47,12 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
       return stopping
     },
   }
+}
+
+function warnOfHidden(mountDir: string, log: Log): void {
+  const hidden = fs.readdirSync(mountDir).length
+  if (hidden === 0) return
+  log.warn(`${mountDir} is not empty: its ${hidden} entries cannot be seen while LiteFS is mounted there`)
 }
 
 function threadOptions(config: Config, options: NodeOptions) {

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import t from 'tap'
@@ -32,6 +32,17 @@ t.test('it takes a mount over from a daemon that was killed', async (t) => {
   t.same(await positionOf(again.dir, 'a.db'), position)
   await agree(t, again, 'a.db')
   t.equal(await again.stop(), 0)
+})
+
+t.test('it says so when it hides what is in the directory', async (t) => {
+  const mountDir = await mkdtemp(path.join(os.tmpdir(), 'litefs-hidden-'))
+  t.teardown(() => rm(mountDir, { recursive: true, force: true }))
+  await writeFile(path.join(mountDir, 'app.db'), 'from before')
+  const mount = await startMount(t, { mountDir })
+  await mount.waitForLine(`${mountDir} is not empty: its 1 entries cannot be seen while LiteFS is mounted there`)
+  t.notOk((await readdir(mountDir)).includes('app.db'))
+  t.equal(await mount.stop(), 0)
+  t.equal(await readFile(path.join(mountDir, 'app.db'), 'utf8'), 'from before')
 })
 
 t.test('it refuses a data directory that another one uses, and a mount point that is taken', async (t) => {
