@@ -132,7 +132,7 @@ export class LiteFileSystem implements FileSystem {
     const known = directory.children.get(name)
     const file = known?.file ?? this.#root.make(name)
     if (!(file instanceof DatabaseFile)) throw new FuseError(EACCES)
-    const openFlags = file.create()
+    const openFlags = this.#create(file)
     const inode = known ?? this.#inodes.add(directory, name, file)
     return { ...this.#entry(inode, CACHED_SECONDS), fh: inode.id, openFlags }
   }
@@ -189,6 +189,16 @@ export class LiteFileSystem implements FileSystem {
   }
 
   destroy(): void {}
+
+  /** A name that could not be created leaves nothing behind. */
+  #create(file: DatabaseFile): number {
+    try {
+      return file.create()
+    } catch (error) {
+      this.#store.discardIfEmpty(file.database)
+      throw error
+    }
+  }
 
   #inode(nodeid: number): Inode {
     const inode = this.#inodes.get(nodeid)

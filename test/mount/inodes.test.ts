@@ -12,6 +12,10 @@ const OWNER = { uid: 12, gid: 34 }
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
 
 async function fileSystem(t: Test): Promise<LiteFileSystem> {
+  return (await fileSystemAndStore(t)).system
+}
+
+async function fileSystemAndStore(t: Test): Promise<{ system: LiteFileSystem; store: Store; dataDir: string }> {
   const dataDir = path.join(fs.realpathSync(t.testdir()), 'data')
   const store = await Store.open({
     dataDir,
@@ -25,7 +29,7 @@ async function fileSystem(t: Test): Promise<LiteFileSystem> {
     log: silent,
   })
   t.teardown(() => store.close())
-  return new LiteFileSystem(store, dataDir, OWNER)
+  return { system: new LiteFileSystem(store, dataDir, OWNER), store, dataDir }
 }
 
 function errnoOf(call: () => unknown): number | undefined {
@@ -93,6 +97,21 @@ t.test('an inode stays until the kernel has taken back every lookup', async (t) 
   system.forget(12345, 1)
   system.forget(ROOT, 1000)
   t.equal(system.getattr(ROOT).attr.ino, ROOT)
+})
+
+t.test('a file that cannot be created leaves nothing behind', async (t) => {
+  const { system, store, dataDir } = await fileSystemAndStore(t)
+  const inTheWay = path.join(dataDir, 'dbs', 'a.db', 'ltx')
+  fs.mkdirSync(path.dirname(inTheWay))
+  fs.symlinkSync('/no/such/directory/ltx', inTheWay)
+  for (const name of ['a.db', 'a.db-journal']) t.throws(() => system.create(ROOT, name), { code: 'EEXIST' })
+  t.same([...store.all()], [])
+  fs.rmSync(inTheWay)
+  system.release(system.create(ROOT, 'a.db').nodeid)
+  t.same(
+    [...store.all()].map(({ name }) => name),
+    ['a.db'],
+  )
 })
 
 t.test('what the mount refuses', async (t) => {
