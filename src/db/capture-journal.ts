@@ -51,6 +51,11 @@ export class JournalCapture {
     if (this.#committer.state.pageSize === 0) this.#everything = true
   }
 
+  /** Another file took the place of the database's, with content that is in no LTX file. */
+  replaced(): void {
+    this.#everything = true
+  }
+
   /**
    * The application waits for the database file to reach the disk. Its transaction will be there as an LTX file before the journal ends,
    * and until then there is the journal, so the file itself need not be.

@@ -13,7 +13,8 @@ export class DatabaseFiles {
   readonly #layout: DatabaseLayout
   readonly #open = new Map<FileKind, BackingFile>()
   #directoryChanged = false
-  #directoryIsNew = false
+  /** The topmost directory that had to be made for the files, until its name is on disk. */
+  #newDirectory: string | undefined
 
   constructor(layout: DatabaseLayout) {
     this.#layout = layout
@@ -40,10 +41,35 @@ export class DatabaseFiles {
   /** Opens the file, creating it (and the directories of the database) where it does not exist. */
   create(kind: FileKind): BackingFile {
     return this.#retain(kind, () => {
-      if (makeDirectories(this.#layout)) this.#directoryIsNew = true
+      this.makeDirectories()
       this.#directoryChanged = true
       return BackingFile.create(this.#layout[kind])
     })
+  }
+
+  /** Makes the directories of the database where there are none. */
+  makeDirectories(): void {
+    const made = makeDirectories(this.#layout)
+    this.#newDirectory ??= made
+    if (made !== undefined) this.#directoryChanged = true
+  }
+
+  /** Bytes of the file; 0 when there is none. */
+  size(kind: FileKind): number {
+    return fs.statSync(this.#layout[kind], { throwIfNoEntry: false })?.size ?? 0
+  }
+
+  /** The file was moved away: gives it up, with all who have it open. */
+  surrender(kind: FileKind): BackingFile | undefined {
+    const file = this.#open.get(kind)
+    this.#open.delete(kind)
+    return file
+  }
+
+  /** Another file took the place of this one; `file` when somebody has it open. Whoever has the old one open keeps that. */
+  adopt(kind: FileKind, file: BackingFile | undefined): void {
+    if (file === undefined) this.#open.delete(kind)
+    else this.#open.set(kind, file)
   }
 
   release(kind: FileKind, file: BackingFile): void {
@@ -70,10 +96,15 @@ export class DatabaseFiles {
   /** Makes names that were created or removed durable. */
   syncNames(): void {
     if (!this.#directoryChanged) return
-    syncDirectory(this.#layout.dir)
-    if (this.#directoryIsNew) syncDirectory(path.dirname(this.#layout.dir))
+    const { dir } = this.#layout
+    syncDirectory(dir)
+    if (this.#newDirectory !== undefined) {
+      for (let made = dir; made.length >= this.#newDirectory.length; made = path.dirname(made)) {
+        syncDirectory(path.dirname(made))
+      }
+    }
     this.#directoryChanged = false
-    this.#directoryIsNew = false
+    this.#newDirectory = undefined
   }
 
   #retain(kind: FileKind, open: () => BackingFile): BackingFile {
@@ -87,10 +118,10 @@ export class DatabaseFiles {
   }
 }
 
-/** Makes the directories of a database; false when they were there. */
-function makeDirectories({ dir, ltxDir }: DatabaseLayout): boolean {
-  if (fs.existsSync(ltxDir)) return false
-  fs.mkdirSync(dir, { recursive: true })
+/** Makes the directories of a database; the topmost of them, undefined when they were there. */
+function makeDirectories({ dir, ltxDir }: DatabaseLayout): string | undefined {
+  if (fs.existsSync(ltxDir)) return undefined
+  const made = fs.mkdirSync(dir, { recursive: true }) ?? dir
   const fd = fs.openSync(dir, 'r')
   try {
     spreadSubdirectories(fd)
@@ -98,5 +129,5 @@ function makeDirectories({ dir, ltxDir }: DatabaseLayout): boolean {
     fs.closeSync(fd)
   }
   fs.mkdirSync(ltxDir)
-  return true
+  return made
 }

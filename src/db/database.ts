@@ -4,10 +4,11 @@ import type { WalIndexHeader } from '../sqlite/wal-index.js'
 import type { BackingFile } from './backing-file.js'
 import { JournalCapture } from './capture-journal.js'
 import { WalCapture } from './capture-wal.js'
-import { type CommitSettings, Committer } from './committer.js'
+import { type Captured, type CommitSettings, Committer } from './committer.js'
 import { DatabaseFiles, type FileKind } from './database-files.js'
 import type { DatabaseLayout } from './layout.js'
 import type { PageState } from './page-state.js'
+import { contentOf } from './replacement.js'
 import { NO_WAL } from './transaction.js'
 
 /** A rollback journal's first bytes; zeroed, the journal counts as ended (sqlite.md: PERSIST). */
@@ -184,6 +185,52 @@ export class Database {
     this.#wal.settle(index)
   }
 
+  /** Why its file cannot be moved, or another take its place; undefined when nothing is in the way. */
+  get busyWith(): string | undefined {
+    if (this.files.isOpen('wal') || this.files.isOpen('shm')) return 'a connection uses its WAL'
+    if (this.files.size('wal') > 0) return 'its WAL holds transactions'
+    if (this.#journalHot && this.files.size('journal') > 0) return 'its journal is needed'
+    return undefined
+  }
+
+  /** Captures that the database is gone; undefined when it has no pages anyway. */
+  captureDrop(): Captured | undefined {
+    const { state } = this.#committer
+    if (state.pageCount === 0) return undefined
+    const pages = { pageSize: state.pageSize, pageCount: 0, pgnos: new Uint32Array(0), read: () => {} }
+    return this.#committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: true })
+  }
+
+  /**
+   * Captures the content of `source`, whose file is about to take the place of this one's, as the next transaction here: the pages that
+   * differ, or all of them where there were none. Undefined when nothing differs. Throws a system error, with nothing captured.
+   */
+  captureContentOf(source: Database): Captured | undefined {
+    this.files.makeDirectories()
+    if (source.state.pageCount === 0) return this.captureDrop()
+    return source.files.with('database', (file) => {
+      const pages = contentOf(file, source.state, this.state)
+      return this.#committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: true })
+    })
+  }
+
+  /** Takes back what was captured last. */
+  undo(captured: Captured): void {
+    this.#committer.undo(captured)
+  }
+
+  /**
+   * The database file is another now: `file` when somebody has it open. `captured` tells whether its content is. Who still has the old one
+   * open goes on with that, and nothing of it is captured.
+   */
+  replaced(file: BackingFile | undefined, captured: boolean): void {
+    this.files.adopt('database', file)
+    this.#wal.abandon()
+    this.#journal.abandon()
+    this.#journalHot = false
+    if (!captured) this.#journal.replaced()
+  }
+
   #hasSuperJournal(): boolean {
     return this.files.with('journal', (journal) => {
       const readAt = (into: Uint8Array, offset: number) => journal.read(into, 0, into.length, offset)
@@ -214,10 +261,7 @@ export class Database {
   }
 
   #drop(): void {
-    const { state } = this.#committer
-    const pages = { pageSize: state.pageSize, pageCount: 0, pgnos: new Uint32Array(0), read: () => {} }
-    const options = { wal: NO_WAL, skipUnchanged: true, durable: true }
-    const captured = state.pageCount === 0 ? undefined : this.#committer.commit(pages, options)
+    const captured = this.captureDrop()
     try {
       this.files.remove('database')
     } catch (error) {

@@ -1,5 +1,6 @@
 import fs from 'node:fs'
 import path from 'node:path'
+import { directoryLayout } from '../db/layout.js'
 import { ofdSetLock } from '../native.js'
 
 /** The directories and the lock of one node's data (`data.dir`). */
@@ -25,22 +26,41 @@ export class DataDirectory {
     return new DataDirectory(dataDir, lock)
   }
 
-  /** The databases that have a directory here. */
+  /** The databases that have a directory here, those that were dropped included: their paths in the mount (see databaseLayout). */
   databaseNames(): string[] {
-    const entries = fs.readdirSync(this.dbsDir, { withFileTypes: true })
-    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name)
+    return [...namesBelow(this.path, [])]
+  }
+
+  /** Removes what a directory of the mount that is gone left here, except databases that were dropped. */
+  prune(name: string): void {
+    const dir = directoryLayout(this.path, name.split('/'))
+    for (const empty of [path.join(dir, 'dbs'), path.join(dir, 'dirs'), dir]) {
+      if (fs.existsSync(empty) && fs.readdirSync(empty).length === 0) fs.rmdirSync(empty)
+    }
   }
 
   /** Moves a database out of the way, with everything that belongs to it. Returns where it is now. */
-  setAside(name: string, now: Date): string {
+  setAside(name: string, databaseDir: string, now: Date): string {
     const dir = path.join(this.path, 'unrecovered')
-    fs.mkdirSync(dir, { recursive: true })
     const target = path.join(dir, `${name}-${now.toISOString().replaceAll(':', '')}`)
-    fs.renameSync(path.join(this.dbsDir, name), target)
+    fs.mkdirSync(path.dirname(target), { recursive: true })
+    fs.renameSync(databaseDir, target)
     return target
   }
 
   close(): void {
     fs.closeSync(this.#lock)
   }
+}
+
+function* namesBelow(dataDir: string, parents: readonly string[]): Generator<string> {
+  const dir = directoryLayout(dataDir, parents)
+  for (const name of directoriesIn(path.join(dir, 'dbs'))) yield [...parents, name].join('/')
+  for (const name of directoriesIn(path.join(dir, 'dirs'))) yield* namesBelow(dataDir, [...parents, name])
+}
+
+function directoriesIn(dir: string): string[] {
+  if (!fs.existsSync(dir)) return []
+  const entries = fs.readdirSync(dir, { withFileTypes: true })
+  return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name)
 }

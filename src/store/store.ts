@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import fsp from 'node:fs/promises'
 import path from 'node:path'
+import type { BackingFile } from '../db/backing-file.js'
 import type { CommitSettings } from '../db/committer.js'
 import { Database } from '../db/database.js'
 import { FILE_KINDS } from '../db/database-files.js'
@@ -12,10 +13,15 @@ import { expiredLtxFiles } from '../db/retention.js'
 import { saveChecksums } from '../db/saved-checksums.js'
 import type { Log } from '../log.js'
 import { syncFileSystem } from '../native.js'
+import { DATABASE_HEADER_SIZE, parseDatabaseHeader } from '../sqlite/database-header.js'
 import { DataDirectory } from './data-directory.js'
+import { LocalFiles } from './local-files.js'
 import { LtxLog } from './ltx-log.js'
 import { replayLtxLog } from './ltx-log-replay.js'
 import { LogSegment } from './ltx-log-segment.js'
+import { endIntent, recoverMove } from './move-intent.js'
+import { readOwnership, writeOwnership } from './ownership.js'
+import { type Relocation, relocate } from './relocation.js'
 import { type ReadWalIndex, Settler } from './settler.js'
 
 export interface StoreOptions {
@@ -35,6 +41,8 @@ export interface StoreOptions {
 
 /** The databases of this node and what they share: the LTX log, the settling of provisional transactions, retention. */
 export class Store {
+  /** What the mount has besides databases. */
+  readonly local: LocalFiles
   readonly #options: StoreOptions
   readonly #data: DataDirectory
   readonly #ltxLog: LtxLog
@@ -48,6 +56,7 @@ export class Store {
     this.#options = options
     this.#data = data
     this.#ltxLog = ltxLog
+    this.local = new LocalFiles(options.dataDir)
     this.#settings = {
       sink: ltxLog,
       nodeId: randomBytes(8).readBigUInt64BE(),
@@ -68,10 +77,13 @@ export class Store {
     fs.mkdirSync(logDir, { recursive: true })
     const segments = [LogSegment.open(path.join(logDir, '0')), LogSegment.open(path.join(logDir, '1'))] as const
     const sequence = replayLtxLog(options.dataDir, segments)
+    recoverMove(options.dataDir, options.log)
     await syncFileSystem(segments[0].fd)
     const ltxLog = new LtxLog(options.dataDir, options.log, segments, sequence)
+    endIntent(options.dataDir)
     const store = new Store(options, data, ltxLog)
     for (const name of data.databaseNames()) await store.#recover(name)
+    for (const database of [...store.all()]) store.#place(database)
     return store
   }
 
@@ -101,6 +113,60 @@ export class Store {
     }
   }
 
+  /** A file that is not known yet to be a database is none after all: it becomes a plain file. Returns it where somebody has it open. */
+  toPlain(database: Database): BackingFile | undefined {
+    const { name, layout } = database
+    const ownership = readOwnership(layout, {
+      mode: 0o666,
+      uid: process.geteuid?.() ?? 0,
+      gid: process.getegid?.() ?? 0,
+    })
+    fs.renameSync(layout.database, this.local.path(name))
+    this.local.own(name, ownership)
+    this.local.changed(name)
+    fs.rmSync(layout.attributes, { force: true })
+    const file = database.files.surrender('database')
+    database.replaced(undefined, true)
+    this.discardIfEmpty(database)
+    this.#options.log.info(`${name} is not a database: it is a file of this node only and is not replicated`)
+    return file
+  }
+
+  /** A plain file is about to become a database; `file` when somebody has it open. */
+  toDatabase(name: string, file: BackingFile | undefined): Database {
+    const database = this.getOrCreate(name)
+    const { mode, uid, gid } = fs.statSync(this.local.path(name))
+    database.files.makeDirectories()
+    fs.renameSync(this.local.path(name), database.layout.database)
+    writeOwnership(database.layout, { mode: mode & 0o7777, uid, gid })
+    this.local.changed(name)
+    database.replaced(file, false)
+    return database
+  }
+
+  /** Moves databases and other files in one step: a crash leaves all as it was or all as it will be. Throws a system error. */
+  relocate(relocation: Relocation): void {
+    try {
+      relocate(this.#data.path, relocation)
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'EBUSY') this.#options.log.warn(error.message)
+      throw error
+    }
+    for (const { source } of relocation.moves) this.discardIfEmpty(source)
+    for (const database of relocation.dropped) this.discardIfEmpty(database)
+  }
+
+  /** A directory of the mount is gone. */
+  prune(name: string): void {
+    this.#data.prune(name)
+  }
+
+  /** Brings every name that was added or removed to the disk. */
+  syncNames(): void {
+    this.local.syncNames()
+    for (const database of this.#databases.values()) database.files.syncNames()
+  }
+
   /** Resolves when the position of the database is what its users see. */
   settle(database: Database): Promise<void> {
     return this.#settler.settle(database)
@@ -120,20 +186,20 @@ export class Store {
   }
 
   async #recover(name: string): Promise<void> {
-    const layout = databaseLayout(this.#data.dbsDir, name)
+    const layout = databaseLayout(this.#data.path, name)
     const { log } = this.#options
     try {
       const superJournalExists = (file: string) => this.#superJournalExists(file)
       this.#add(name, await recoverDatabase(layout, { ...this.#settings, log, superJournalExists }))
     } catch (error) {
       if (!(error instanceof RecoveryError)) throw new Error(`Cannot start with database ${name}`, { cause: error })
-      const target = this.#data.setAside(name, new Date())
+      const target = this.#data.setAside(name, layout.dir, new Date())
       log.error(`database ${name} is set aside as ${target}: ${error.message}`)
     }
   }
 
   #add(name: string, start: ConstructorParameters<typeof Database>[3]): Database {
-    const layout = databaseLayout(this.#data.dbsDir, name)
+    const layout = databaseLayout(this.#data.path, name)
     const database = new Database(name, layout, this.#settings, start, {
       provisional: (provisional) => this.#settler.add(provisional),
       walRestarted: (restarted) => this.#options.warmWal(restarted.name),
@@ -142,11 +208,20 @@ export class Store {
     return database
   }
 
+  /** After recovery: has the directories of a database, makes a plain file of what is none, and forgets what is nothing. */
+  #place(database: Database): void {
+    const { name, files, layout, state } = database
+    if (files.exists('database')) this.local.makeParents(name)
+    const size = files.size('database')
+    if (state.pageCount === 0 && size > 0 && !startsLikeDatabase(layout.database)) this.toPlain(database)
+    else this.discardIfEmpty(database)
+  }
+
   /** Super-journals in the mount are plain files of the data directory; elsewhere they are what their path says. */
   #superJournalExists(file: string): boolean {
     const relative = path.relative(this.#options.mountDir, file)
     if (relative.startsWith('..') || path.isAbsolute(relative)) return fs.existsSync(file)
-    return fs.existsSync(databaseLayout(this.#data.dbsDir, relative).database)
+    return this.local.stat(relative) !== undefined || fs.existsSync(databaseLayout(this.#data.path, relative).database)
   }
 
   #retainInBackground(): void {
@@ -176,5 +251,16 @@ export class Store {
     } finally {
       await dir.close()
     }
+  }
+}
+
+function startsLikeDatabase(file: string): boolean {
+  const fd = fs.openSync(file, 'r')
+  try {
+    const bytes = Buffer.alloc(DATABASE_HEADER_SIZE)
+    fs.readSync(fd, bytes, 0, bytes.length, 0)
+    return parseDatabaseHeader(bytes) !== undefined
+  } finally {
+    fs.closeSync(fd)
   }
 }

@@ -107,10 +107,10 @@ export class TracedNode {
     const sequence = replayLtxLog(dataDir, segments)
     await syncFileSystem(segments[0].fd)
     const node = new TracedNode(dataDir, new LtxLog(dataDir, silent, segments, sequence))
-    const superJournalExists = (file: string) => fs.existsSync(databaseLayout(dbsDir, path.basename(file)).database)
+    const superJournalExists = (file: string) => fs.existsSync(databaseLayout(dataDir, path.basename(file)).database)
     for (const name of fs.readdirSync(dbsDir)) {
       const settings = { ...node.#settings, log: silent, superJournalExists }
-      node.#add(name, await recoverDatabase(databaseLayout(dbsDir, name), settings))
+      node.#add(name, await recoverDatabase(databaseLayout(dataDir, name), settings))
     }
     return node
   }
@@ -176,7 +176,7 @@ export class TracedNode {
   }
 
   #add(name: string, start: { state: PageState; lastCommitMs: number }): Database {
-    const layout = databaseLayout(path.join(this.dataDir, 'dbs'), name)
+    const layout = databaseLayout(this.dataDir, name)
     const database = new Database(name, layout, this.#settings, start, { provisional() {}, walRestarted() {} })
     this.databases.set(name, database)
     return database
