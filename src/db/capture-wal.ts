@@ -47,6 +47,11 @@ export class WalCapture {
     return this.#tail.header !== undefined
   }
 
+  /** Where the last transaction in the WAL ends, bytes; 0 without a WAL in use. */
+  get end(): number {
+    return this.active ? this.#tail.committed.offset : 0
+  }
+
   get provisional(): boolean {
     return this.#newest?.provisional ?? false
   }

@@ -42,6 +42,7 @@ export class Committer {
   readonly #settings: CommitSettings
   readonly #spool: LtxSpool
   #lastSequence = 0
+  #undone = 0
   #lastCommitMs: number
 
   /** `state` is what the LTX files on disk lead to. */
@@ -60,6 +61,11 @@ export class Committer {
   /** Wall-clock time of the last transaction, milliseconds; 0 when there was none. */
   get lastCommitMs(): number {
     return this.#lastCommitMs
+  }
+
+  /** How many transactions were taken back so far. */
+  get undoCount(): number {
+    return this.#undone
   }
 
   /**
@@ -101,6 +107,7 @@ export class Committer {
    * replaces its file. Throws a system error.
    */
   undo(captured: Captured): void {
+    this.#undone++
     try {
       this.#settings.sink.undo(captured.file)
     } finally {

@@ -1,5 +1,6 @@
 import type { Position } from '../ltx/names.js'
 import { superJournalName } from '../sqlite/journal.js'
+import { WAL_HEADER_SIZE } from '../sqlite/wal.js'
 import type { WalIndexHeader } from '../sqlite/wal-index.js'
 import type { BackingFile } from './backing-file.js'
 import { JournalCapture } from './capture-journal.js'
@@ -7,6 +8,7 @@ import { WalCapture } from './capture-wal.js'
 import { type Captured, type CommitSettings, Committer } from './committer.js'
 import { DatabaseFiles, type FileKind } from './database-files.js'
 import type { DatabaseLayout } from './layout.js'
+import { PageFreeze } from './page-freeze.js'
 import type { PageState } from './page-state.js'
 import { contentOf } from './replacement.js'
 import { NO_WAL } from './transaction.js'
@@ -43,6 +45,8 @@ export class Database {
   /** The journal has a header: after a crash it would be rolled back. */
   #journalHot = false
   #retired = false
+  readonly #freezes = new Set<PageFreeze>()
+  readonly #writeCounts: Record<FileKind, number> = { database: 0, journal: 0, wal: 0, shm: 0 }
 
   constructor(
     name: string,
@@ -92,18 +96,53 @@ export class Database {
     return this.#committer.state
   }
 
+  get journalMode(): 'wal' | 'rollback' {
+    return this.#wal.active ? 'wal' : 'rollback'
+  }
+
+  /** Writes to each of the files since the start. */
+  get writeCounts(): Readonly<Record<FileKind, number>> {
+    return this.#writeCounts
+  }
+
+  /** Changes whenever a transaction was taken back. */
+  get undoCount(): number {
+    return this.#committer.undoCount
+  }
+
+  /**
+   * Keeps the database as it is after its newest transaction, which may still be taken back, for a reader, who ends it with `thaw`. Undefined
+   * while the database file holds pages of an unfinished transaction. Throws a system error.
+   */
+  freeze(onFailure: (error: unknown) => void): PageFreeze | undefined {
+    if (this.#journal.pending) return undefined
+    const { position, state } = this.#committer
+    const { pageSize, pageCount } = state
+    const freeze = new PageFreeze(this.layout, { pageSize, pageCount, position, walEnd: this.#wal.end, onFailure })
+    this.#freezes.add(freeze)
+    return freeze
+  }
+
+  thaw(freeze: PageFreeze): void {
+    this.#freezes.delete(freeze)
+    freeze.close()
+  }
+
   /** Writes all of `data`. Throws a system error, with nothing captured, when the transaction that it completes cannot be stored. */
   write(kind: FileKind, file: BackingFile, data: Uint8Array, offset: number): void {
+    this.#writeCounts[kind]++
     if (!this.files.isCurrent(kind, file) || kind === 'shm') {
       file.write(data, offset)
     } else if (kind === 'wal') {
       if (!this.#wal.active) this.#journal.syncDeferred()
+      if (offset < WAL_HEADER_SIZE) for (const freeze of this.#freezes) freeze.beforeWalReset()
       this.#wal.write(file, data, offset)
       if (this.#wal.provisional) this.#watcher.provisional(this)
       if (offset === 0) this.#watcher.walRestarted(this)
     } else if (kind === 'journal') {
       this.#writeJournal(file, data, offset)
     } else {
+      for (const freeze of this.#freezes) freeze.beforeWrite(offset, data.length)
       // Noted first: a write that fails may have changed a part.
       if (!this.#wal.active) this.#journal.written(offset, data.length)
       file.write(data, offset)
@@ -114,14 +153,17 @@ export class Database {
     if (!this.files.isCurrent(kind, file) || kind === 'shm') {
       file.truncate(size)
     } else if (kind === 'wal') {
+      for (const freeze of this.#freezes) freeze.beforeWalReset()
       this.#wal.truncate(file, size)
     } else if (kind === 'journal') {
       if (size === 0) this.#endJournal(() => file.truncate(0))
       else file.truncate(size)
     } else if (this.#wal.active) {
       if (size === 0) throw Object.assign(new Error('Cannot empty a database whose WAL is in use'), { code: 'EBUSY' })
+      for (const freeze of this.#freezes) freeze.beforeTruncate(size)
       file.truncate(size)
     } else {
+      for (const freeze of this.#freezes) freeze.beforeTruncate(size)
       this.#journal.truncated()
       file.truncate(size)
     }

@@ -1,11 +1,15 @@
 import { Worker } from 'node:worker_threads'
 import type { Log } from '../log.js'
-import type { Command, FileSystemOptions, Report } from './messages.js'
+import type { Answers, Command, CommitReport, FileSystemOptions, Question, Report } from './messages.js'
 
 /** The main thread's end of the file-system thread. */
 export interface FileSystemThread {
   /** Starts to serve the mount behind the descriptor. */
   serve(fd: number): void
+  /** Rejects when the question is refused, or the thread ends before it answers. */
+  ask<Asked extends Question>(question: Asked): Promise<Answers[Asked['kind']]>
+  /** Has the transactions told of, while they are followed; `bytes` belong to whoever listens. */
+  onCommits(listener: (commits: readonly CommitReport[], bytes: Uint8Array) => void): void
   /** Resolves when the mount is gone or the thread failed, with what went wrong. */
   readonly ended: Promise<Error | undefined>
   /** Resolves when everything is written down. Rejects when it cannot be. */
@@ -35,10 +39,21 @@ export async function startFileSystemThread(options: FileSystemOptions, log: Log
   // Whoever calls stop hears of it; before that, `ended` tells.
   stopped.promise.catch(() => {})
 
+  const asked = new Map<number, Outcome<Answers[keyof Answers]>>()
+  let lastId = 0
+  let commitListener = (_commits: readonly CommitReport[], _bytes: Uint8Array) => {}
+
   const fail = (error: Error) => {
     ready.reject(error)
     ended.resolve(error)
     stopped.reject(error)
+    for (const { reject } of asked.values()) reject(error)
+    asked.clear()
+  }
+  const settle = (id: number) => {
+    const outcome = asked.get(id)
+    asked.delete(id)
+    return outcome
   }
   worker.on('error', fail)
   worker.on('exit', (code) => fail(new Error(`the file-system thread ended with code ${code}`)))
@@ -47,6 +62,9 @@ export async function startFileSystemThread(options: FileSystemOptions, log: Log
     else if (message.type === 'ready') ready.resolve()
     else if (message.type === 'ended') ended.resolve(message.error)
     else if (message.type === 'stopped') stopped.resolve()
+    else if (message.type === 'commits') commitListener(message.commits, message.bytes)
+    else if (message.type === 'answer') settle(message.id)?.resolve(message.value)
+    else if (message.type === 'refused') settle(message.id)?.reject(message.error)
     else fail(message.error)
   })
 
@@ -54,6 +72,16 @@ export async function startFileSystemThread(options: FileSystemOptions, log: Log
   await ready.promise
   return {
     serve: (fd) => send({ type: 'serve', fd }),
+    ask: <Asked extends Question>(question: Asked) => {
+      const outcome = new Outcome<Answers[keyof Answers]>()
+      const id = ++lastId
+      asked.set(id, outcome)
+      send({ type: 'ask', id, question })
+      return outcome.promise as Promise<Answers[Asked['kind']]>
+    },
+    onCommits: (listener) => {
+      commitListener = listener
+    },
     ended: ended.promise,
     stop: async () => {
       send({ type: 'stop' })

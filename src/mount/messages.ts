@@ -1,3 +1,5 @@
+import type { FrozenPages } from '../db/page-freeze.js'
+import type { Position } from '../ltx/names.js'
 import type { TraceOptions } from '../trace.js'
 
 /** What the file-system thread needs to start: plain values, copied to it. */
@@ -21,8 +23,58 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 export type Command =
   /** Serve the mount behind this descriptor; sent once, after `ready`. */
   | { readonly type: 'serve'; readonly fd: number }
+  | { readonly type: 'ask'; readonly id: number; readonly question: Question }
   /** Serve no more, write everything down and end. */
   | { readonly type: 'stop' }
+
+/** What the main thread may ask; each question is answered once, or refused with an error. */
+export type Question =
+  /** How every database is now. */
+  | { readonly kind: 'databases' }
+  /** Tell of transactions from now on (`commits`), or no more. Answered when every transaction before is in a file or was told of. */
+  | { readonly kind: 'follow'; readonly on: boolean }
+  /** Keep a database as it is now until it is thawed. */
+  | { readonly kind: 'freeze'; readonly name: string }
+  | { readonly kind: 'thaw'; readonly freezeId: number }
+
+export interface Answers {
+  databases: readonly DatabaseStatus[]
+  follow: undefined
+  /** Undefined where there is no such database. */
+  freeze: { readonly freezeId: number; readonly pages: FrozenPages } | undefined
+  thaw: undefined
+}
+
+/** One database, dropped ones included (pageCount is 0 then). */
+export interface DatabaseStatus {
+  readonly name: string
+  /** Final and durable. */
+  readonly position: Position
+  /** Bytes. */
+  readonly pageSize: number
+  readonly pageCount: number
+  readonly journalMode: 'wal' | 'rollback'
+  /** Wall clock, milliseconds; 0 when there was none. */
+  readonly lastCommitMs: number
+  /** Since the start. */
+  readonly commitCount: number
+  readonly writeCounts: {
+    readonly database: number
+    readonly journal: number
+    readonly wal: number
+    readonly shm: number
+  }
+}
+
+/** A transaction that is final and durable. */
+export interface CommitReport {
+  readonly name: string
+  /** Of its LTX file. */
+  readonly path: string
+  /** Where its LTX file lies in the bytes that came with it; -1 when it is too large, but on disk. */
+  readonly start: number
+  readonly length: number
+}
 
 /** From the file-system thread to the main thread. */
 export type Report =
@@ -32,6 +84,9 @@ export type Report =
       readonly message: string
       readonly fields: Record<string, unknown>
     }
+  | { readonly type: 'commits'; readonly commits: readonly CommitReport[]; readonly bytes: Uint8Array }
+  | { readonly type: 'answer'; readonly id: number; readonly value: Answers[keyof Answers] }
+  | { readonly type: 'refused'; readonly id: number; readonly error: Error }
   /** The databases are recovered. */
   | { readonly type: 'ready' }
   /** The kernel asks no more: the mount is gone, or the device failed. */

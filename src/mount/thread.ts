@@ -3,11 +3,13 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { notifyTo, type Service, sendTo, serve } from '../fuse/device.js'
 import { Session } from '../fuse/session.js'
 import { describeError, type Log } from '../log.js'
+import type { DurableCommit } from '../store/commit-feed.js'
 import { Store } from '../store/store.js'
 import { openTrace, type Trace } from '../trace.js'
 import { LiteFileSystem } from './file-system.js'
-import type { Command, FileSystemOptions, LogLevel, Report } from './messages.js'
+import type { Command, CommitReport, FileSystemOptions, LogLevel, Question, Report } from './messages.js'
 import { MountView } from './mount-view.js'
+import { Questions } from './questions.js'
 
 /** Entry of the file-system thread: it owns the databases and serves the mount, and does nothing else. */
 
@@ -26,6 +28,19 @@ function reporter(level: LogLevel) {
 
 const log: Log = { debug: reporter('debug'), info: reporter('info'), warn: reporter('warn'), error: reporter('error') }
 
+/** The files of all commits in one piece of memory, which changes hands. */
+function reportCommits(commits: readonly DurableCommit[]): void {
+  const bytes = new Uint8Array(commits.reduce((sum, { data }) => sum + (data?.length ?? 0), 0))
+  let start = 0
+  const reports = commits.map(({ database, file, data }): CommitReport => {
+    if (data === undefined) return { name: database.name, path: file, start: -1, length: 0 }
+    bytes.set(data, start)
+    start += data.length
+    return { name: database.name, path: file, start: start - data.length, length: data.length }
+  })
+  parentPort?.postMessage({ type: 'commits', commits: reports, bytes } satisfies Report, [bytes.buffer])
+}
+
 /** What there is once the mount is served; the store, which needs it, is there before. */
 interface Mounted {
   view: MountView | undefined
@@ -38,11 +53,20 @@ class FileSystemThread {
   /** Of the device. */
   #fd: number | undefined
   readonly #mounted: Mounted
+  readonly #questions: Questions
 
   private constructor(store: Store, trace: Trace | undefined, mounted: Mounted) {
     this.#store = store
     this.#trace = trace
     this.#mounted = mounted
+    this.#questions = new Questions(store)
+  }
+
+  ask(id: number, question: Question): void {
+    this.#questions.answer(question).then(
+      (value) => report({ type: 'answer', id, value }),
+      (error: Error) => report({ type: 'refused', id, error }),
+    )
   }
 
   static async start(): Promise<FileSystemThread> {
@@ -50,7 +74,8 @@ class FileSystemThread {
     const mounted: Mounted = { view: undefined }
     const readWalIndex = async (name: string) => mounted.view?.readWalIndex(name)
     const warmWal = (name: string) => mounted.view?.warmWal(name)
-    return new FileSystemThread(await Store.open({ ...options, readWalIndex, warmWal, log }), trace, mounted)
+    const publish = (commits: readonly DurableCommit[]) => reportCommits(commits)
+    return new FileSystemThread(await Store.open({ ...options, readWalIndex, warmWal, publish, log }), trace, mounted)
   }
 
   serve(fd: number): void {
@@ -95,6 +120,7 @@ async function run(): Promise<void> {
   const thread = await FileSystemThread.start()
   parentPort?.on('message', (command: Command) => {
     if (command.type === 'serve') thread.serve(command.fd)
+    else if (command.type === 'ask') thread.ask(command.id, command.question)
     else thread.stop().catch((error: Error) => report({ type: 'failed', error }))
   })
   report({ type: 'ready' })

@@ -10,9 +10,23 @@ import { SpareFiles } from './spare-files.js'
 
 /** How long a commit that did not ask for durability may wait for it, milliseconds (architecture.md, 3). */
 const SYNC_DELAY_MS = 10
+/** The same while a replica waits for it. */
+const FOLLOWED_DELAY_MS = 0
 /** Sequence numbers left out at each start, so that no record behind a torn one can line up with new ones. */
 const SEQUENCE_GAP = 1 << 20
 const NOTHING = new Uint8Array(0)
+
+/** Who is told what becomes of LTX files. It must not act on it at once: the commit that stores one is still under way. */
+export interface LtxWatcher {
+  /** An LTX file was stored; `data` stays valid, and is undefined for a large file, which is at its place. */
+  stored(file: string, data: Uint8Array | undefined, sequence: number): void
+  /** It never happened. */
+  undone(file: string): void
+  /** Everything up to this sequence number is on disk. */
+  durable(sequence: number): void
+  /** Somebody waits for transactions to become durable, whatever their applications asked for. */
+  readonly following: boolean
+}
 
 /**
  * The redo log of a node's LTX files. A commit appends its LTX file here: one write into space that is reserved, and at FULL one
@@ -23,6 +37,7 @@ export class LtxLog implements LtxSink {
   readonly spares: SpareFiles
   readonly #dataDir: string
   readonly #log: Log
+  readonly #watcher: LtxWatcher
   readonly #segments: readonly [LogSegment, LogSegment]
   readonly #writer: LtxWriter
   #current: LogSegment
@@ -34,9 +49,16 @@ export class LtxLog implements LtxSink {
   #failing = false
 
   /** `sequence` is the last one in the log, everything up to which is on disk (see replayLtxLog). Throws a system error. */
-  constructor(dataDir: string, log: Log, segments: readonly [LogSegment, LogSegment], sequence: number) {
+  constructor(
+    dataDir: string,
+    log: Log,
+    segments: readonly [LogSegment, LogSegment],
+    sequence: number,
+    watcher: LtxWatcher,
+  ) {
     this.#dataDir = dataDir
     this.#log = log
+    this.#watcher = watcher
     this.#segments = segments
     this.spares = new SpareFiles(path.join(dataDir, 'ltxlog', 'spare'))
     this.#writer = new LtxWriter(log, this.spares, () => this.#freeOther())
@@ -51,19 +73,23 @@ export class LtxLog implements LtxSink {
   append(file: string, data: Uint8Array): number {
     const relative = this.#relative(file)
     const record = this.#put('ltx', relative, data)
-    this.#writer.add(file, dataOf(record, relative, data.length), this.#sequence)
+    const kept = dataOf(record, relative, data.length)
+    this.#writer.add(file, kept, this.#sequence)
+    this.#watcher.stored(file, kept, this.#sequence)
     return this.#sequence
   }
 
   adopt(file: string): number {
     this.#put('file', this.#relative(file), NOTHING)
     this.#writer.forget(file)
+    this.#watcher.stored(file, undefined, this.#sequence)
     return this.#sequence
   }
 
   undo(file: string): void {
     this.#put('undo', this.#relative(file), NOTHING)
     this.#writer.remove(file)
+    this.#watcher.undone(file)
   }
 
   sync(sequence: number): void {
@@ -71,6 +97,12 @@ export class LtxLog implements LtxSink {
     const newest = this.#sequence
     this.#current.sync()
     this.#synced = newest
+    this.#watcher.durable(newest)
+  }
+
+  /** Resolves when every LTX file stored so far is at its place. Rejects when that cannot be. */
+  async flush(): Promise<void> {
+    await this.#writer.drain()
   }
 
   /** Resolves when every LTX file is on disk by itself. Rejects when that cannot be. */
@@ -136,13 +168,14 @@ export class LtxLog implements LtxSink {
 
   #scheduleSync(): void {
     if (this.#timer !== undefined || this.#syncing !== undefined) return
+    const delayMs = this.#watcher.following ? FOLLOWED_DELAY_MS : SYNC_DELAY_MS
     this.#timer = setTimeout(() => {
       this.#timer = undefined
       this.#syncing = this.#syncLater().finally(() => {
         this.#syncing = undefined
         if (this.#synced < this.#sequence) this.#scheduleSync()
       })
-    }, SYNC_DELAY_MS)
+    }, delayMs)
   }
 
   /** Never rejects: a commit that waits for the disk hears of a failure itself. */
@@ -151,6 +184,7 @@ export class LtxLog implements LtxSink {
     try {
       await this.#current.syncLater()
       this.#synced = Math.max(this.#synced, newest)
+      this.#watcher.durable(this.#synced)
       this.#failing = false
     } catch (error) {
       if (!this.#failing) this.#log.error(`cannot bring the LTX log to the disk: ${(error as Error).message}`)

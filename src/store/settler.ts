@@ -8,6 +8,15 @@ export type ReadWalIndex = (name: string) => Promise<WalIndexHeader | undefined>
 /** Pause before the first look, and the longest pause between two, milliseconds. */
 const FIRST_PAUSE_MS = 10
 const LONGEST_PAUSE_MS = 1000
+/** Every pause while a replica waits for transactions to become final. */
+const FOLLOWED_PAUSE_MS = 1
+
+export interface SettlerParts {
+  /** Whether somebody waits for transactions to become final. */
+  following(): boolean
+  /** The newest transaction of a database is final. */
+  settled(database: Database): void
+}
 
 /**
  * Finds out when captured WAL transactions become final: when the wal-index covers them, or nobody has a wal-index any more, so that the
@@ -16,13 +25,16 @@ const LONGEST_PAUSE_MS = 1000
 export class Settler {
   readonly #readWalIndex: ReadWalIndex
   readonly #log: Log
+  readonly #parts: SettlerParts
   readonly #waiting = new Set<Database>()
   #timer: NodeJS.Timeout | undefined
   #pauseMs = FIRST_PAUSE_MS
+  #looking = false
 
-  constructor(readWalIndex: ReadWalIndex, log: Log) {
+  constructor(readWalIndex: ReadWalIndex, log: Log, parts: SettlerParts) {
     this.#readWalIndex = readWalIndex
     this.#log = log
+    this.#parts = parts
   }
 
   /** The database has a provisional transaction. */
@@ -38,10 +50,18 @@ export class Settler {
     if (!database.provisional) return
     if (!database.files.isOpen('shm')) {
       if (!database.closing) database.settle(undefined)
-      return
+    } else {
+      const index = await this.#readWalIndex(database.name)
+      if (index !== undefined) database.settle(index)
     }
-    const index = await this.#readWalIndex(database.name)
-    if (index !== undefined) database.settle(index)
+    if (!database.provisional) this.#parts.settled(database)
+  }
+
+  /** Looks often from now on, if somebody waits. */
+  hasten(): void {
+    if (this.#timer === undefined || this.#looking) return
+    clearTimeout(this.#timer)
+    this.#schedule()
   }
 
   stop(): void {
@@ -50,19 +70,23 @@ export class Settler {
   }
 
   #schedule(): void {
+    const pauseMs = this.#parts.following() ? FOLLOWED_PAUSE_MS : this.#pauseMs
     this.#timer = setTimeout(() => {
+      this.#looking = true
       this.#round().then(
         () => {
+          this.#looking = false
           this.#timer = undefined
           if (this.#waiting.size > 0) this.#schedule()
         },
         (error: Error) => {
+          this.#looking = false
           this.#timer = undefined
           this.#log.warn(`cannot read a wal-index: ${error.message}`)
           if (this.#waiting.size > 0) this.#schedule()
         },
       )
-    }, this.#pauseMs)
+    }, pauseMs)
   }
 
   async #round(): Promise<void> {

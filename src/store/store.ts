@@ -7,14 +7,17 @@ import type { CommitSettings } from '../db/committer.js'
 import { Database } from '../db/database.js'
 import { FILE_KINDS } from '../db/database-files.js'
 import { databaseLayout } from '../db/layout.js'
+import type { PageFreeze } from '../db/page-freeze.js'
 import { PageState } from '../db/page-state.js'
 import { RecoveryError, recoverDatabase } from '../db/recover.js'
 import { expiredLtxFiles } from '../db/retention.js'
 import { saveChecksums } from '../db/saved-checksums.js'
-import type { Log } from '../log.js'
+import { describeError, type Log } from '../log.js'
 import { syncFileSystem } from '../native.js'
 import { DATABASE_HEADER_SIZE, parseDatabaseHeader } from '../sqlite/database-header.js'
+import { CommitFeed, type DurableCommit } from './commit-feed.js'
 import { DataDirectory } from './data-directory.js'
+import { freezeDurable } from './freeze-durable.js'
 import { LocalFiles } from './local-files.js'
 import { LtxLog } from './ltx-log.js'
 import { replayLtxLog } from './ltx-log-replay.js'
@@ -36,6 +39,8 @@ export interface StoreOptions {
   readonly readWalIndex: ReadWalIndex
   /** Has the kernel read a database's WAL into its cache, where it makes writes cheaper. */
   readonly warmWal: (name: string) => void
+  /** Takes transactions that are final and durable, while they are followed. */
+  readonly publish: (commits: readonly DurableCommit[]) => void
   readonly log: Log
 }
 
@@ -48,15 +53,24 @@ export class Store {
   readonly #ltxLog: LtxLog
   readonly #settings: CommitSettings
   readonly #settler: Settler
-  readonly #databases = new Map<string, Database>()
+  readonly #databases: Map<string, Database>
+  readonly feed: CommitFeed
   readonly #retentionTimer: NodeJS.Timeout | undefined
   #retaining: Promise<void> = Promise.resolve()
 
-  private constructor(options: StoreOptions, data: DataDirectory, ltxLog: LtxLog) {
+  private constructor(
+    options: StoreOptions,
+    data: DataDirectory,
+    ltxLog: LtxLog,
+    databases: Map<string, Database>,
+    feed: CommitFeed,
+  ) {
     this.#options = options
     this.#data = data
     this.#ltxLog = ltxLog
     this.local = new LocalFiles(options.dataDir)
+    this.#databases = databases
+    this.feed = feed
     this.#settings = {
       sink: ltxLog,
       nodeId: randomBytes(8).readBigUInt64BE(),
@@ -64,7 +78,10 @@ export class Store {
       syncEveryCommit: options.syncEveryCommit,
       now: Date.now,
     }
-    this.#settler = new Settler(options.readWalIndex, options.log)
+    this.#settler = new Settler(options.readWalIndex, options.log, {
+      following: () => feed.following,
+      settled: () => feed.schedule(),
+    })
     if (options.retentionMs > 0 && options.retentionIntervalMs > 0) {
       this.#retentionTimer = setInterval(() => this.#retainInBackground(), options.retentionIntervalMs)
     }
@@ -79,9 +96,11 @@ export class Store {
     const sequence = replayLtxLog(options.dataDir, segments)
     recoverMove(options.dataDir, options.log)
     await syncFileSystem(segments[0].fd)
-    const ltxLog = new LtxLog(options.dataDir, options.log, segments, sequence)
+    const databases = new Map<string, Database>()
+    const feed = new CommitFeed({ databases: () => databases.values(), publish: options.publish })
+    const ltxLog = new LtxLog(options.dataDir, options.log, segments, sequence, feed)
     endIntent(options.dataDir)
-    const store = new Store(options, data, ltxLog)
+    const store = new Store(options, data, ltxLog, databases, feed)
     for (const name of data.databaseNames()) await store.#recover(name)
     for (const database of [...store.all()]) store.#place(database)
     return store
@@ -106,6 +125,7 @@ export class Store {
   discardIfEmpty(database: Database): void {
     if (database.state.txid > 0n || FILE_KINDS.some((kind) => database.files.exists(kind))) return
     database.retire()
+    this.feed.forget(database)
     this.#databases.delete(database.name)
     const { dir, ltxDir } = database.layout
     for (const empty of [ltxDir, dir]) {
@@ -170,6 +190,26 @@ export class Store {
   /** Resolves when the position of the database is what its users see. */
   settle(database: Database): Promise<void> {
     return this.#settler.settle(database)
+  }
+
+  /** From now on transactions are published soon after they are made, and those before are at their places when it resolves. */
+  async follow(): Promise<void> {
+    this.feed.following = true
+    this.#settler.hasten()
+    await this.#ltxLog.flush()
+  }
+
+  unfollow(): void {
+    this.feed.following = false
+  }
+
+  /** Keeps a database, as it is at a position that is final and durable, for a reader. Rejects when a transaction goes on for too long. */
+  freeze(database: Database): Promise<PageFreeze> {
+    return freezeDurable(database, {
+      durableTxid: () => this.feed.durablePosition(database).txid,
+      settle: () => this.settle(database),
+      onFailure: (error) => this.#options.log.error(`cannot keep pages of ${database.name}: ${describeError(error)}`),
+    })
   }
 
   /** Writes down what is still in memory. Nobody may write to a database any more. Rejects when an LTX file cannot be written. */

@@ -29,6 +29,7 @@ export type Call =
   | ['syncdir' | 'ack']
 
 export const silent = { debug() {}, info() {}, warn() {}, error() {} }
+const unwatched = { stored() {}, undone() {}, durable() {}, following: false }
 
 export function loadTrace(name: string): Call[] {
   const file = fileURLToPath(new URL(`../fixtures/sqlite-writes/${name}.json.gz`, import.meta.url))
@@ -106,7 +107,7 @@ export class TracedNode {
     const segments = [LogSegment.open(path.join(logDir, '0')), LogSegment.open(path.join(logDir, '1'))] as const
     const sequence = replayLtxLog(dataDir, segments)
     await syncFileSystem(segments[0].fd)
-    const node = new TracedNode(dataDir, new LtxLog(dataDir, silent, segments, sequence))
+    const node = new TracedNode(dataDir, new LtxLog(dataDir, silent, segments, sequence, unwatched))
     const superJournalExists = (file: string) => fs.existsSync(databaseLayout(dataDir, path.basename(file)).database)
     for (const name of fs.readdirSync(dbsDir)) {
       const settings = { ...node.#settings, log: silent, superJournalExists }

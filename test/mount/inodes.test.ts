@@ -24,6 +24,7 @@ async function fileSystemAndStore(t: Test): Promise<{ system: LiteFileSystem; st
     syncEveryCommit: false,
     retentionMs: 0,
     retentionIntervalMs: 0,
+    publish: () => {},
     readWalIndex: async () => undefined,
     warmWal: async () => {},
     log: silent,

@@ -9,6 +9,7 @@ import { testDirectory } from '../db/crash-points.js'
 import { randomNumbers } from '../sqlite/bytes.js'
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
+const unwatched = { stored() {}, undone() {}, durable() {}, following: false }
 
 interface OpenLog {
   readonly dir: string
@@ -19,7 +20,7 @@ interface OpenLog {
 function openLog(dir: string): OpenLog {
   fs.mkdirSync(path.join(dir, 'ltx'), { recursive: true })
   const segments = openSegments(dir)
-  const log = new LtxLog(dir, silent, segments, replayLtxLog(dir, segments))
+  const log = new LtxLog(dir, silent, segments, replayLtxLog(dir, segments), unwatched)
   return { dir, log, file: (name) => path.join(dir, 'ltx', name) }
 }
 
