@@ -1,12 +1,14 @@
 import { existsSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { Command } from 'commander'
-import { checkChain, listLtxDirectory } from '../db/ltx-directory.js'
+import { listLtxDirectory } from '../db/ltx-directory.js'
 import { nameOf, withLtxFile } from '../db/ltx-file.js'
 import { rebuildDatabase } from '../db/ltx-rebuild.js'
+import { checkChain } from '../ltx/chain.js'
 import { LtxError } from '../ltx/error.js'
 import { formatPosition, formatTxid, parseLtxName } from '../ltx/names.js'
 import { dumpFile } from './ltx-dump.js'
+import { mergeFiles } from './ltx-merge.js'
 import { fileAsJson, type ListedFile, printTable } from './ltx-print.js'
 
 interface Argument {
@@ -15,9 +17,9 @@ interface Argument {
   isDirectory: boolean
 }
 
-/** `litefs ltx list|dump|verify|apply`. A bad file is reported on stderr and sets the exit code 1; it never throws. */
+/** `litefs ltx list|dump|verify|apply|merge`. A bad file is reported on stderr and sets the exit code 1; it never throws. */
 export function ltxCommand(): Command {
-  const command = new Command('ltx').description('read, check and apply LTX files')
+  const command = new Command('ltx').description('read, check, apply and merge LTX files')
   command
     .command('list')
     .description('list files with what their headers and trailers say; checks each')
@@ -47,6 +49,24 @@ export function ltxCommand(): Command {
     .option('--json', 'print JSON')
     .action((paths: string[], options: { json?: true; output: string }) =>
       reported(() => apply(paths, options.output, options.json === true)),
+    )
+  command
+    .command('merge')
+    .description('make one file of consecutive ones, or convert one')
+    .argument('<path...>', 'LTX files in order, or a directory of them')
+    .requiredOption('-o, --output <path>', 'file to write, or a directory to put it in under its TXIDs')
+    .option('--v1', 'write version 1, which LiteFS reads')
+    .option('--no-compress', 'do not compress pages')
+    .option('--json', 'print JSON')
+    .action((paths: string[], options: { json?: true; v1?: true; compress: boolean; output: string }) =>
+      reported(() => {
+        const files = paths.flatMap((argument) => expand(argument).files)
+        const version = options.v1 === true ? 1 : 3
+        const merge = { version, compress: options.compress, json: options.json === true } as const
+        return mergeFiles(files, options.output, merge).catch((error: Error) => {
+          throw inWords(`merge LTX files to ${options.output}`, error)
+        })
+      }),
     )
   return command
 }

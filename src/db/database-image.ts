@@ -1,10 +1,10 @@
 import { strict as assert } from 'node:assert'
 import { fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs'
 import { CHECKSUM_FLAG, checksumFromHalves, lockPage } from '../ltx/checksum.js'
-import type { LtxDecoder } from '../ltx/decoder.js'
 import { LtxError } from '../ltx/error.js'
 import { isSnapshot, tracksChecksums } from '../ltx/header.js'
 import { formatTxid } from '../ltx/names.js'
+import type { LtxReader } from '../ltx/page-block.js'
 import { checksumPages, pageChecksum } from '../native.js'
 import { DATABASE_HEADER_SIZE, parseDatabaseHeader } from '../sqlite/database-header.js'
 import { PageChecksums } from './page-checksums.js'
@@ -57,11 +57,11 @@ export class DatabaseImage {
   }
 
   /**
-   * Applies one file. Throws LtxError when it is bad or does not belong here; the image is unusable then.
+   * Applies one file, or several that are read as one. Throws LtxError when it is bad or does not belong here; the image is unusable then.
    * Blocks until the file is applied.
    */
-  apply(decoder: LtxDecoder): void {
-    const { header } = decoder
+  apply(reader: LtxReader): void {
+    const { header } = reader
     const tracked = tracksChecksums(header)
     if (tracked && !isSnapshot(header)) this.#expect(header.preApplyChecksum, 'before')
     const replaces = header.pageSize !== this.#pageSize || isSnapshot(header)
@@ -69,7 +69,7 @@ export class DatabaseImage {
 
     let next = this.#pageCount + 1
     let gap = 0
-    for (const page of decoder.pages()) {
+    for (const page of reader.pages()) {
       gap += this.#fillGap(next, page.pgno, gap)
       writeAll(this.#fd, page.data, (page.pgno - 1) * header.pageSize)
       this.#setChecksum(page.pgno, page.data)
@@ -80,7 +80,7 @@ export class DatabaseImage {
       throw new LtxError(`Cannot apply LTX file: it changes the page size to ${header.pageSize} and lacks ${gap} pages`)
     }
     this.#resize(header.commit)
-    if (tracked) this.#expect(decoder.trailer.postApplyChecksum, 'after')
+    if (tracked) this.#expect(reader.trailer.postApplyChecksum, 'after')
   }
 
   async #scan(size: number): Promise<void> {

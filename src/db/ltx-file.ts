@@ -1,8 +1,9 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { LtxDecoder, type LtxDecoderOptions } from '../ltx/decoder.js'
 import { LtxError } from '../ltx/error.js'
-import { checkHeader, decodeHeader, HEADER_SIZE, type LtxHeader } from '../ltx/header.js'
+import { checkHeader, decodeHeader, HEADER_SIZE, type LtxHeader, type LtxVersion } from '../ltx/header.js'
 import { formatLtxName } from '../ltx/names.js'
+import type { LtxReader, PageImage } from '../ltx/page-block.js'
 import { checkPostApply, decodeTrailer, type LtxTrailer, TRAILER_SIZE } from '../ltx/trailer.js'
 import { DETECT_SIZE, detectVersion, TAIL_OFFSET } from '../ltx/version.js'
 
@@ -21,9 +22,25 @@ export interface LtxSummary {
  */
 export function withLtxFile<T>(path: string, options: LtxDecoderOptions, read: (decoder: LtxDecoder) => T): T {
   return withOpenFile(path, (fd) => {
-    const source = { read: (into: Uint8Array) => readSync(fd, into) }
-    return read(new LtxDecoder(source, { version: versionOf(fd, fstatSync(fd).size), ...options }))
+    return read(decoderOf(fd, options))
   })
+}
+
+/** A file held open to be read bit by bit; who opened it closes it. */
+export interface OpenLtxFile {
+  readonly reader: LtxReader
+  close(): void
+}
+
+/** Opens the file and reads its header. LtxErrors, of its pages too, get the path in front; errors of the file system pass through. */
+export function openLtxFile(path: string): OpenLtxFile {
+  const fd = openSync(path, 'r')
+  try {
+    return { reader: readerOf(fd, path), close: () => closeSync(fd) }
+  } catch (error) {
+    closeSync(fd)
+    throw inFile(path, error)
+  }
 }
 
 /** Reads header and trailer, and checks them but not what is between them. Throws LtxError with the path in front. */
@@ -31,7 +48,7 @@ export function readLtxSummary(path: string): LtxSummary {
   return withOpenFile(path, (fd) => {
     const { size } = fstatSync(fd)
     const header = decodeHeader(readAt(fd, HEADER_SIZE, 0))
-    checkHeader(header, versionOf(fd, size) === 1 ? 1 : 3)
+    checkHeader(header, versionOf(fd, size))
     if (size < HEADER_SIZE + TRAILER_SIZE) throw new LtxError('Cannot read LTX file: it ends before its trailer')
     const trailer = decodeTrailer(readAt(fd, TRAILER_SIZE, size - TRAILER_SIZE))
     checkPostApply(header, trailer.postApplyChecksum)
@@ -49,15 +66,40 @@ function withOpenFile<T>(path: string, use: (fd: number) => T): T {
   try {
     return use(fd)
   } catch (error) {
-    if (error instanceof LtxError) throw new LtxError(`${path}: ${error.message}`, { cause: error })
-    throw error
+    throw inFile(path, error)
   } finally {
     closeSync(fd)
   }
 }
 
+function decoderOf(fd: number, options: LtxDecoderOptions): LtxDecoder {
+  const source = { read: (into: Uint8Array) => readSync(fd, into) }
+  return new LtxDecoder(source, { version: versionOf(fd, fstatSync(fd).size), ...options })
+}
+
+function readerOf(fd: number, path: string): LtxReader {
+  const decoder = decoderOf(fd, {})
+  return {
+    header: decoder.header,
+    get trailer() {
+      return decoder.trailer
+    },
+    *pages(): Generator<PageImage, void> {
+      try {
+        yield* decoder.pages()
+      } catch (error) {
+        throw inFile(path, error)
+      }
+    },
+  }
+}
+
+function inFile(path: string, error: unknown): unknown {
+  return error instanceof LtxError ? new LtxError(`${path}: ${error.message}`, { cause: error }) : error
+}
+
 /** A file that is too short for the question counts as version 3; the decoder then says what is missing. */
-function versionOf(fd: number, size: number): 1 | 2 | 3 {
+function versionOf(fd: number, size: number): LtxVersion {
   const start = readAt(fd, HEADER_SIZE + DETECT_SIZE, 0)
   if (start.length < HEADER_SIZE) return 3
   const flags = start.readUInt32BE(4)

@@ -1,10 +1,10 @@
 import { closeSync, constants, copyFileSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { type ChainLink, checkLink } from '../ltx/chain.js'
 import { LtxError } from '../ltx/error.js'
 import { isSnapshot } from '../ltx/header.js'
 import { formatTxid, type Position } from '../ltx/names.js'
 import { DatabaseImage } from './database-image.js'
-import { type ChainLink, checkLink } from './ltx-directory.js'
 import { readLtxSummary, withLtxFile } from './ltx-file.js'
 
 export interface RebuiltDatabase {

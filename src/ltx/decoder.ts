@@ -15,9 +15,10 @@ import {
 } from './header.js'
 import { LtxInput, type LtxSource } from './input.js'
 import { formatTxid } from './names.js'
-import type { LtxPage, PageBlock } from './page-block.js'
+import type { LtxPage, LtxReader, PageBlock } from './page-block.js'
 import { PageOrder } from './page-order.js'
 import { PagesV1 } from './pages-v1.js'
+import { PagesV2 } from './pages-v2.js'
 import { PagesV3 } from './pages-v3.js'
 import { checkPostApply, decodeTrailer, FILE_CHECKSUM_OFFSET, type LtxTrailer, TRAILER_SIZE } from './trailer.js'
 import { DETECT_SIZE, detectVersion } from './version.js'
@@ -26,7 +27,7 @@ export interface LtxDecoderOptions {
   /** Recompute a snapshot's post-apply checksum from its pages. False for a caller that does so itself. Default true. */
   verifyPostApply?: boolean
   /** Where it is known; otherwise told from the bytes behind the header. */
-  version?: 1 | 2 | 3
+  version?: LtxVersion
 }
 
 /**
@@ -34,7 +35,7 @@ export interface LtxDecoderOptions {
  * end has been seen: act on them for good only after pages() has ended. Throws LtxError; errors of the source pass through.
  * Holds one page and the page index.
  */
-export class LtxDecoder {
+export class LtxDecoder implements LtxReader {
   readonly header: LtxHeader
   readonly version: LtxVersion
   readonly #input: LtxInput
@@ -51,11 +52,6 @@ export class LtxDecoder {
     this.#crc.update(bytes)
     this.header = decodeHeader(bytes)
     const version = options.version ?? detectVersion(this.header.flags, this.#input.peek(DETECT_SIZE))
-    if (version === 2) {
-      throw new LtxError(
-        "Cannot read LTX file: version 2, which only Litestream's test releases wrote, is not supported",
-      )
-    }
     this.version = version
     checkHeader(this.header, version)
     this.#verifyPostApply = (options.verifyPostApply ?? true) && isSnapshot(this.header) && tracksChecksums(this.header)
@@ -110,9 +106,14 @@ export class LtxDecoder {
 
   #pageBlock(): PageBlock {
     const { flags, pageSize } = this.header
-    return this.version === 1
-      ? new PagesV1(this.#input, (flags & FLAG_LZ4) !== 0, pageSize, this.#crc)
-      : new PagesV3(this.#input, pageSize, this.#crc)
+    switch (this.version) {
+      case 1:
+        return new PagesV1(this.#input, (flags & FLAG_LZ4) !== 0, pageSize, this.#crc)
+      case 2:
+        return new PagesV2(this.#input, pageSize, this.#crc)
+      case 3:
+        return new PagesV3(this.#input, pageSize, this.#crc)
+    }
   }
 
   #readTrailer(computed: bigint): void {

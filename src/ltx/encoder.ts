@@ -1,97 +1,81 @@
 import { strict as assert } from 'node:assert'
-import { FileCrc } from './file-crc.js'
-import { checkHeader, encodeHeader, type LtxHeader } from './header.js'
-import { blockBound, lz4, storeBlock } from './lz4.js'
-import { PageIndex } from './page-index.js'
+import { LtxError } from './error.js'
+import { checkHeader, encodeHeader, FLAG_LZ4, type LtxHeader, tracksChecksums } from './header.js'
+import { LtxOutput, type LtxSink } from './output.js'
+import type { PageWriter } from './page-block.js'
 import { PageOrder } from './page-order.js'
-import { BLOCK_FLAG, BLOCK_HEADER_SIZE, END_SIZE } from './pages-v3.js'
+import { PageWriterV1 } from './page-writer-v1.js'
+import { PageWriterV3 } from './page-writer-v3.js'
 import { checkPostApply, encodeTrailer, FILE_CHECKSUM_OFFSET, type LtxTrailer, putFileChecksum } from './trailer.js'
 
-const END_OF_PAGES = Buffer.alloc(END_SIZE)
-const MAX_PAGE_SIZE = 65536
-
-/** The page frame being written. One for all encoders: each is done with it when page() returns. */
-const frame = Buffer.allocUnsafe(BLOCK_HEADER_SIZE + blockBound(MAX_PAGE_SIZE))
-const frameHeader = frame.subarray(0, BLOCK_HEADER_SIZE)
-
-/** Takes the file's next bytes. They are valid until it returns. */
-export type LtxSink = (chunk: Uint8Array) => void
-
 export interface LtxEncoderOptions {
-  /** False stores pages as literal-only LZ4 blocks: 0.4 % larger than raw, and no time spent. */
+  /** False takes no time: version 3 then stores pages as literal-only LZ4 blocks (0.4 % larger than raw), version 1 raw. */
   compress: boolean
+  /** 3 unless it is for LiteFS, which reads 1 only. */
+  version?: 1 | 3
 }
 
 interface OpenFile {
   header: LtxHeader
   order: PageOrder
-  index: PageIndex
+  pages: PageWriter
 }
 
 /**
- * Writes one version 3 file, front to back: header, page (any number of times, ascending), close.
- * Holds one page and the page index. An illegal header, page or checksum throws LtxError,
- * a call out of turn is an assertion; either way the file is not to be used.
+ * Writes one file, front to back: header, page (any number of times, ascending), close.
+ * Holds one page and the page index (version 3) or 64 KiB (version 1, compressed). An illegal header, page or checksum
+ * throws LtxError, a call out of turn is an assertion; either way the file is not to be used.
  */
 export class LtxEncoder {
-  readonly #write: LtxSink
+  readonly #output: LtxOutput
   readonly #compress: boolean
-  readonly #crc = new FileCrc()
+  readonly #version: 1 | 3
   #state: 'header' | 'pages' | 'closed' = 'header'
   #file: OpenFile | undefined
-  #size = 0
 
   constructor(write: LtxSink, options: LtxEncoderOptions) {
-    this.#write = write
+    this.#output = new LtxOutput(write)
     this.#compress = options.compress
+    this.#version = options.version ?? 3
   }
 
   /** Bytes written so far. */
   get size(): number {
-    return this.#size
+    return this.#output.size
   }
 
-  /** First call. Throws LtxError on values that do not fit each other. */
+  /** First call. `flags` without FLAG_LZ4, which is set as it is needed. Throws LtxError on values that do not fit each other. */
   header(header: LtxHeader): void {
     assert(this.#state === 'header', 'the header comes first, once')
     checkHeader(header)
-    this.#file = { header, order: new PageOrder(header), index: new PageIndex() }
+    const written = this.#version === 1 ? headerV1(header, this.#compress) : header
+    this.#output.putHashed(encodeHeader(written))
+    const Pages = this.#version === 1 ? PageWriterV1 : PageWriterV3
+    this.#file = { header, order: new PageOrder(header), pages: new Pages(this.#output, this.#compress) }
     this.#state = 'pages'
-    this.#putHashed(encodeHeader(header))
   }
 
   /** One page, `data` of exactly page size; neither kept nor changed. Throws LtxError on a page out of order or bounds. */
   page(pgno: number, data: Uint8Array): void {
-    const { header, order, index } = this.#open()
+    const { header, order, pages } = this.#open()
     assert.equal(data.length, header.pageSize)
     order.next(pgno)
-    const offset = this.#size
-    const blockSize = this.#compress
-      ? lz4.compress(data, frame, BLOCK_HEADER_SIZE)
-      : storeBlock(data, frame, BLOCK_HEADER_SIZE)
-    frame.writeUInt32BE(pgno, 0)
-    frame.writeUInt16BE(BLOCK_FLAG, 4)
-    frame.writeUInt32BE(blockSize, 6)
-    this.#crc.update(frameHeader)
-    this.#crc.update(data)
-    this.#put(frame.subarray(0, BLOCK_HEADER_SIZE + blockSize))
-    index.add(pgno, offset, this.#size - offset)
+    pages.page(pgno, data)
   }
 
   /** Last call: writes index and trailer. `postApplyChecksum` is zero where checksums are not tracked. Throws LtxError. */
   close(postApplyChecksum: bigint): LtxTrailer {
-    const { header, order, index } = this.#open()
+    const { header, order, pages } = this.#open()
     order.end()
     checkPostApply(header, postApplyChecksum)
     this.#state = 'closed'
 
-    this.#putHashed(END_OF_PAGES)
-    for (const chunk of index.end()) this.#putHashed(chunk)
+    pages.end()
     const trailer = encodeTrailer(postApplyChecksum)
-    this.#crc.update(trailer, FILE_CHECKSUM_OFFSET)
-    const fileChecksum = this.#crc.checksum()
+    this.#output.crc.update(trailer, FILE_CHECKSUM_OFFSET)
+    const fileChecksum = this.#output.crc.checksum()
     putFileChecksum(trailer, fileChecksum)
-    this.#put(trailer)
+    this.#output.put(trailer)
     return { postApplyChecksum, fileChecksum }
   }
 
@@ -99,14 +83,14 @@ export class LtxEncoder {
     assert(this.#state === 'pages' && this.#file, 'between header and close')
     return this.#file
   }
+}
 
-  #putHashed(bytes: Uint8Array): void {
-    this.#crc.update(bytes)
-    this.#put(bytes)
+/** The header as LiteFS accepts it: a WAL offset needs a size there, and checksums are always tracked. Throws LtxError. */
+function headerV1(header: LtxHeader, compress: boolean): LtxHeader {
+  if (!tracksChecksums(header)) {
+    throw new LtxError('Cannot write LTX file as version 1: it tracks no checksums, and LiteFS reads no file without')
   }
-
-  #put(bytes: Uint8Array): void {
-    this.#write(bytes)
-    this.#size += bytes.length
-  }
+  const flags = compress ? FLAG_LZ4 : 0
+  if (header.walSize > 0) return { ...header, flags }
+  return { ...header, flags, walOffset: 0, walSalt1: 0, walSalt2: 0 }
 }

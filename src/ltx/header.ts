@@ -6,7 +6,7 @@ export const HEADER_SIZE = 100
 
 /** Header flag of version 1 only: the page block is one LZ4 frame. */
 export const FLAG_LZ4 = 0x1
-/** Header flag of version 3: no database checksums are tracked (Litestream's files). */
+/** Header flag: no database checksums are tracked (Litestream's files). Version 1 had it in Go's ltx v0.3.15 to v0.3.18 only. */
 export const FLAG_NO_CHECKSUM = 0x2
 
 const MAGIC = 0x4c545831 // "LTX1", the same in every version
@@ -14,7 +14,7 @@ const RESERVED_START = 80
 const MAX_SAFE_HI = 0x1fffff // upper half of Number.MAX_SAFE_INTEGER
 
 /** Versions that we read. Version 2 was only ever written by Litestream's test releases. */
-export type LtxVersion = 1 | 3
+export type LtxVersion = 1 | 2 | 3
 
 /** First 100 bytes of a file: which transactions it holds and what it applies to. */
 export interface LtxHeader {
@@ -103,13 +103,13 @@ export function checkHeader(header: LtxHeader, version: LtxVersion = 3): void {
 }
 
 function headerFault(header: LtxHeader, version: LtxVersion): string | undefined {
-  const legalFlags = version === 1 ? FLAG_LZ4 : FLAG_NO_CHECKSUM
+  const legalFlags = version === 1 ? FLAG_LZ4 | FLAG_NO_CHECKSUM : FLAG_NO_CHECKSUM
   if ((header.flags & ~legalFlags) !== 0) return `unknown flags 0x${header.flags.toString(16)}`
   const { pageSize, minTxid, maxTxid } = header
   if (pageSize < 512 || pageSize > 65536 || (pageSize & (pageSize - 1)) !== 0) return `page size ${pageSize}`
   if (minTxid < 1n || minTxid > maxTxid) return `TXIDs ${formatTxid(minTxid)} to ${formatTxid(maxTxid)}`
   if (header.commit === 0 && !tracksChecksums(header)) return 'a drop (commit 0) without checksums'
-  return preApplyFault(header) ?? walFault(header, version)
+  return preApplyFault(header) ?? walFault(header)
 }
 
 function preApplyFault(header: LtxHeader): string | undefined {
@@ -119,12 +119,11 @@ function preApplyFault(header: LtxHeader): string | undefined {
   return checksum >= CHECKSUM_FLAG ? undefined : `pre-apply checksum ${formatTxid(checksum)} lacks its top bit`
 }
 
-function walFault(header: LtxHeader, version: LtxVersion): string | undefined {
+function walFault(header: LtxHeader): string | undefined {
   const { walOffset, walSize } = header
   if (walOffset < 0 || walSize < 0) return `negative WAL offset or size (${walOffset}, ${walSize})`
   if (walOffset === 0 && (header.walSalt1 !== 0 || header.walSalt2 !== 0)) return 'WAL salts without a WAL offset'
   if (walOffset === 0 && walSize !== 0) return 'a WAL size without a WAL offset'
-  if (version === 1 && walOffset !== 0 && walSize === 0) return 'a WAL offset without a WAL size'
   return undefined
 }
 

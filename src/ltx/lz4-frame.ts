@@ -10,7 +10,8 @@ import { Xxh32 } from './xxh32.js'
 export const FRAME_HEADER = Buffer.from('04224d186440a7', 'hex')
 /** Bytes that one block of such a frame holds at most. */
 export const MAX_BLOCK_SIZE = 65536
-const STORED = 0x80000000
+/** Set in the size field of a block that is not compressed. */
+export const STORED = 0x80000000
 const BLOCK_SIZE_FIELD = 4
 
 /**

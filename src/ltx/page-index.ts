@@ -1,3 +1,7 @@
+import { LtxError } from './error.js'
+import type { FileCrc } from './file-crc.js'
+import type { LtxInput } from './input.js'
+
 const FIRST_CHUNK_SIZE = 256
 const MAX_CHUNK_SIZE = 65536
 /** Three varints: page number 5 bytes, offset 8 (below 2^53), size 4. */
@@ -42,6 +46,15 @@ export class PageIndex {
     this.#full.push(this.#chunk.subarray(0, this.#used))
     this.#chunk = Buffer.allocUnsafe(Math.min(this.#chunk.length * 4, MAX_CHUNK_SIZE))
     this.#used = 0
+  }
+}
+
+/** Compares the index in the file with the one of the pages that went by. Throws LtxError. */
+export function expectIndex(index: PageIndex, input: LtxInput, crc: FileCrc): void {
+  for (const chunk of index.end()) {
+    const bytes = input.take(chunk.length, 'page index')
+    if (!bytes.equals(chunk)) throw new LtxError('Cannot read LTX file: its page index disagrees with its pages')
+    crc.update(bytes)
   }
 }
 

@@ -4,7 +4,8 @@ import { LtxInput } from './input.js'
 import { Lz4FrameSource, MAX_BLOCK_SIZE } from './lz4-frame.js'
 import type { LtxPage, PageBlock } from './page-block.js'
 
-const PAGE_HEADER_SIZE = 4 // u32 page number; zero ends the pages
+/** u32 page number; zero ends the pages. */
+export const PAGE_HEADER_SIZE = 4
 
 /** Pages of version 1 (LiteFS): raw, one after another; with FLAG_LZ4 all of them inside one LZ4 frame. No index. */
 export class PagesV1 implements PageBlock {

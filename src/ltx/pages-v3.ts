@@ -1,10 +1,10 @@
 import { LtxError } from './error.js'
 import type { FileCrc } from './file-crc.js'
+import { FramedPages } from './framed-pages.js'
 import type { LtxInput } from './input.js'
 import { blockBound, lz4 } from './lz4.js'
-import { Lz4FrameSource, MAX_BLOCK_SIZE } from './lz4-frame.js'
 import type { LtxPage, PageBlock } from './page-block.js'
-import { PageIndex } from './page-index.js'
+import { expectIndex, PageIndex } from './page-index.js'
 
 /** Page flag: a u32 block size and an LZ4 block follow. Without it, an LZ4 frame does (ltx v0.5.0 and v0.5.1). */
 export const BLOCK_FLAG = 0x1
@@ -23,15 +23,14 @@ export class PagesV3 implements PageBlock {
   readonly #pageSize: number
   readonly #crc: FileCrc
   readonly #index = new PageIndex()
-  /** The page's data; one byte more than a page, to see what inflates to more. */
   readonly #page: Buffer
-  #frameBlock: Buffer | undefined
+  #frames: FramedPages | undefined
 
   constructor(input: LtxInput, pageSize: number, crc: FileCrc) {
     this.#input = input
     this.#pageSize = pageSize
     this.#crc = crc
-    this.#page = Buffer.allocUnsafe(pageSize + 1)
+    this.#page = Buffer.allocUnsafe(pageSize)
   }
 
   next(): LtxPage | undefined {
@@ -54,11 +53,7 @@ export class PagesV3 implements PageBlock {
 
   /** Compares the index in the file with the pages that went by. */
   end(): void {
-    for (const chunk of this.#index.end()) {
-      const bytes = this.#input.take(chunk.length, 'page index')
-      if (!bytes.equals(chunk)) throw new LtxError('Cannot read LTX file: its page index disagrees with its pages')
-      this.#crc.update(bytes)
-    }
+    expectIndex(this.#index, this.#input, this.#crc)
   }
 
   #readBlock(pgno: number): Buffer {
@@ -71,7 +66,7 @@ export class PagesV3 implements PageBlock {
     }
     const block = this.#input.take(BLOCK_SIZE_FIELD + blockSize, 'page')
     this.#crc.update(block, BLOCK_SIZE_FIELD)
-    const data = this.#page.subarray(0, this.#pageSize)
+    const data = this.#page
     const inflated = lz4.inflate(block, BLOCK_SIZE_FIELD, block.length, data)
     if (inflated < 0) throw new LtxError('Cannot read LTX file: a page does not decompress')
     if (inflated !== this.#pageSize) {
@@ -81,14 +76,7 @@ export class PagesV3 implements PageBlock {
   }
 
   #readFrame(pgno: number): Buffer {
-    this.#frameBlock ??= Buffer.allocUnsafe(MAX_BLOCK_SIZE)
-    const frame = new Lz4FrameSource(this.#input, this.#frameBlock)
-    const data = this.#page
-    let size = 0
-    for (let bytes = -1; bytes !== 0 && size < data.length; size += bytes) bytes = frame.read(data.subarray(size))
-    if (size !== this.#pageSize) {
-      throw new LtxError(`Cannot read LTX file: page ${pgno} does not inflate to ${this.#pageSize} bytes`)
-    }
-    return data.subarray(0, size)
+    this.#frames ??= new FramedPages(this.#input, this.#pageSize)
+    return this.#frames.next(pgno)
   }
 }

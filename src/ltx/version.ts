@@ -1,4 +1,4 @@
-import { FLAG_LZ4 } from './header.js'
+import { FLAG_LZ4, type LtxVersion } from './header.js'
 
 /** Bytes behind the header that tell the version. */
 export const DETECT_SIZE = 13
@@ -13,7 +13,7 @@ const LZ4_MAGIC = 0x04224d18
  * low half of the index length in the others (never zero). Without it, an uncompressed version 1 file whose first page
  * is an overflow page followed by a page from 65536 to 131071 is taken for version 3, and refused as such.
  */
-export function detectVersion(flags: number, start: Buffer, tail?: number): 1 | 2 | 3 {
+export function detectVersion(flags: number, start: Buffer, tail?: number): LtxVersion {
   if ((flags & FLAG_LZ4) !== 0) return 1
   if (tail === 0) return 1
   if (start.length < DETECT_SIZE) return 3
@@ -25,8 +25,11 @@ export function detectVersion(flags: number, start: Buffer, tail?: number): 1 | 
   return tail === undefined ? 1 : 3
 }
 
-/** Version 1 has its post-apply checksum at 4, with the top bit set; version 2 the last byte of its index length (1) at 12. */
-function versionWithoutPages(start: Buffer): 1 | 2 | 3 {
-  if (start.readUInt8(4) >= 0x80) return 1
+/**
+ * Version 1 has its post-apply checksum at 4 and its file checksum at 12; the second has the top bit set even where the first is
+ * not tracked. Version 2 has the last byte of its index length (1) at 12.
+ */
+function versionWithoutPages(start: Buffer): LtxVersion {
+  if (start.readUInt8(4) >= 0x80 || start.readUInt8(12) >= 0x80) return 1
   return start.readUInt8(12) === 1 ? 2 : 3
 }

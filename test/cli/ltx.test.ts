@@ -74,6 +74,11 @@ t.test('verify', async (t) => {
   t.match(JSON.parse(broken.out), { ok: false, files: 2, errors: [/0005.ltx: Cannot read LTX file/] })
 })
 
+t.test('verify of every version', async (t) => {
+  const files = ['v1', 'v1-lz4', 'v2', 'v3-frame', 'v3-block'].map((name) => join(FIXTURES, `${name}-change.ltx`))
+  t.same(await run(t, 'verify', ...files), { out: 'ok: 5 files\n', err: '', code: 0 })
+})
+
 t.test('verify of files that do not follow each other', async (t) => {
   const dir = t.testdir()
   const header = { ...CHANGE, minTxid: 3n, maxTxid: 3n }
@@ -113,5 +118,23 @@ t.test('what is not there', async (t) => {
     code: 1,
     err: /^Cannot apply LTX files to .*absent.database: ENOENT/,
   })
-  t.match(await run(t, 'verify', join(FIXTURES, 'v2-change.ltx')), { code: 1, err: /v2-change.ltx: .* version 2/ })
+})
+
+t.test('merge', async (t) => {
+  const dir = directory(t)
+  const output = join(dir, 'merged')
+  mkdirSync(output)
+  const merged = join(output, '0000000000000001-0000000000000005.ltx')
+  const { out, code } = await run(t, 'merge', '--json', '--v1', '--no-compress', '-o', output, dir)
+  t.equal(code, 0)
+  t.match(JSON.parse(out), { path: merged, files: 2, maxTxid: '0000000000000005', commit: 2, size: 1152 })
+  t.ok(readFileSync(merged).equals(readFileSync(join(FIXTURES, 'v1-compacted.ltx'))), "as Go's compactor merges")
+
+  const text = await run(t, 'merge', '-o', join(dir, 'one.ltx'), merged)
+  t.match(text.out, /one.ltx: 1 file merged into \d+ bytes, from TXID 1 to 0{15}5\/[0-9a-f]{16}\n$/)
+  t.match(await run(t, 'list', '--json', join(dir, 'one.ltx')), { out: /"version": 3/, code: 0 })
+  t.match(await run(t, 'merge', '-o', join(dir, 'none.ltx'), join(dir, NEXT), join(dir, SNAPSHOT)), {
+    code: 1,
+    err: /^Broken LTX chain: /,
+  })
 })

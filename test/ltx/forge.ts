@@ -1,5 +1,6 @@
 import { checksumFromHalves, lockPage } from '../../src/ltx/checksum.js'
 import { LtxDecoder, type LtxDecoderOptions } from '../../src/ltx/decoder.js'
+import { encodeFile } from '../../src/ltx/encode-file.js'
 import { LtxEncoder, type LtxEncoderOptions } from '../../src/ltx/encoder.js'
 import { encodeHeader, type LtxHeader } from '../../src/ltx/header.js'
 import type { LtxSource } from '../../src/ltx/input.js'
@@ -197,4 +198,9 @@ export function encodeLtx(
   for (const page of pages) encoder.page(page.pgno, page.data)
   encoder.close(postApplyChecksum)
   return Buffer.concat(chunks)
+}
+
+/** The file as the encoder writes it with these options. */
+export function convert(file: Uint8Array, options: LtxEncoderOptions): Buffer {
+  return Buffer.concat([...encodeFile(new LtxDecoder(sourceOf(file, 1000)), options)])
 }

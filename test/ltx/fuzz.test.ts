@@ -2,8 +2,11 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { LtxDecoder } from '../../src/ltx/decoder.js'
+import { encodeFile } from '../../src/ltx/encode-file.js'
 import { LtxError } from '../../src/ltx/error.js'
-import { encodeLtx, randomFrom, readLtx, writtenFiles } from './forge.js'
+import { LtxMerge } from '../../src/ltx/merge.js'
+import { convert, encodeLtx, randomFrom, readLtx, sourceOf, writtenFiles } from './forge.js'
 
 const FIXTURES = fileURLToPath(new URL('../fixtures/ltx', import.meta.url))
 
@@ -13,6 +16,9 @@ t.test('damaged files are errors, whatever the damage', async (t) => {
     ...writtenFiles()
       .slice(0, 6)
       .map(({ header, pages, post }) => encodeLtx(header, pages, post, { compress: true })),
+    ...[true, false].map((compress) =>
+      convert(readFileSync(join(FIXTURES, 'v2-snapshot.ltx')), { version: 1, compress }),
+    ),
     ...readdirSync(FIXTURES)
       .filter((name) => name.endsWith('.ltx'))
       .map((name) => readFileSync(join(FIXTURES, name))),
@@ -31,6 +37,30 @@ t.test('damaged files are errors, whatever the damage', async (t) => {
   }
   t.ok(accepted < 300, `${accepted} of 6000 read, those that the damage left whole`)
   t.ok(process.memoryUsage().rss - before < 200 * 1024 * 1024)
+})
+
+t.test('damaged files are errors when they are converted and merged, too', async (t) => {
+  const random = randomFrom(20261122)
+  const files = readdirSync(FIXTURES).filter((name) => /-(?:snapshot|change)\.ltx$/.test(name))
+  const [snapshots, changes] = ['snapshot', 'change'].map((what) =>
+    files.filter((name) => name.includes(what)).map((name) => readFileSync(join(FIXTURES, name))),
+  )
+  const pick = (from: Buffer[] = []) => from[random(from.length)] ?? Buffer.alloc(0)
+  let accepted = 0
+  for (let round = 0; round < 2000; round++) {
+    const pair = [pick(snapshots), pick(changes)]
+    const damaged = random(2)
+    pair[damaged] = mutate(pair[damaged] ?? Buffer.alloc(0), pick(changes), random)
+    const options = { version: random(2) === 0 ? 1 : 3, compress: random(2) === 0 } as const
+    try {
+      const merge = new LtxMerge(pair.map((file) => new LtxDecoder(sourceOf(file))))
+      readLtx(Buffer.concat([...encodeFile(merge, options)]))
+      accepted++
+    } catch (error) {
+      if (!(error instanceof LtxError)) throw new Error(`round ${round}`, { cause: error })
+    }
+  }
+  t.ok(accepted > 0 && accepted < 200, `${accepted} of 2000 merged, those that the damage left whole`)
 })
 
 /** Flipped bits, a cut, an overwritten word, a piece of another file in the middle, or the same file again (rarely without effect). */

@@ -32,6 +32,7 @@ t.test("files of Go's ltx, every version", async (t) => {
   for (const [name, version, flags] of [
     ['v1', 1, 0],
     ['v1-lz4', 1, 1],
+    ['v2', 2, 0],
     ['v3-frame', 3, 0],
     ['v3-block', 3, 0],
   ] as const) {
@@ -65,11 +66,17 @@ t.test("files of Go's ltx, every version", async (t) => {
       t.equal(change.decoder.trailer.postApplyChecksum, databaseChecksum(pages.slice(0, 2)))
     }
   }
-  for (const name of ['v2-snapshot.ltx', 'v2-change.ltx']) {
-    t.throws(() => readLtx(readFileSync(join(FIXTURES, name))), {
-      name: 'LtxError',
-      message: /^Cannot read LTX file: version 2/,
-    })
+  for (const [name, flags, count] of [
+    ['v1-untracked-snapshot', 2, 3],
+    ['v1-untracked-change', 2, 1],
+    ['v1-lz4-untracked-change', 3, 1],
+    ['v1-untracked-empty', 2, 0],
+  ] as const) {
+    const { decoder, pages: found } = readLtx(readFileSync(join(FIXTURES, `${name}.ltx`)))
+    t.equal(decoder.version, 1, name)
+    t.equal(decoder.header.flags, flags)
+    t.same(found, count === 1 ? [pages[1]] : pages.slice(0, count))
+    t.equal(decoder.trailer.postApplyChecksum, 0n)
   }
 })
 

@@ -1,0 +1,164 @@
+import { strict as assert } from 'node:assert'
+import { checkLink, checkTxids } from './chain.js'
+import { lockPage } from './checksum.js'
+import { LtxError } from './error.js'
+import { FLAG_NO_CHECKSUM, isSnapshot, type LtxHeader, tracksChecksums } from './header.js'
+import { formatTxid } from './names.js'
+import { NumberHeap } from './number-heap.js'
+import type { LtxReader, PageImage } from './page-block.js'
+
+/** Most files that one merge takes: a page number and the place of a file fit into one exact number. */
+const MAX_INPUTS = 65536
+/** Most new pages that the files of a merge may leave out; each is written as zeros. The same bound as for applying a file. */
+const MAX_ZERO_PAGES = 1 << 20
+
+/**
+ * What consecutive files come to as one: read it like a file. The newest content of each page, nothing that a later file cut off,
+ * zeros for pages by which the database grew again without content; TXIDs and checksum before from the first file, checksum after, size and
+ * timestamp from the last. Neither node nor WAL position, which a merged file does not have.
+ * Holds what its inputs hold: a page and a read buffer each. All of each file is read and checked, and that each follows the other.
+ */
+export class LtxMerge implements LtxReader {
+  readonly header: LtxHeader
+  readonly #inputs: readonly LtxReader[]
+  /** Per input: its pages above this number are cut off by a later file. */
+  readonly #keeps: readonly number[]
+  /** Pages up to here may still have their content from before the merged files. */
+  readonly #floor: number
+  #ended = false
+
+  /** `inputs` in the order of their TXIDs, 1 to 65536. Throws LtxError when TXIDs do not follow each other. */
+  constructor(inputs: readonly LtxReader[]) {
+    assert(inputs.length <= MAX_INPUTS)
+    const headers = inputs.map((input) => input.header)
+    this.#inputs = inputs
+    this.header = mergedHeader(headers)
+    this.#keeps = keptPages(headers)
+    this.#floor = isSnapshot(this.header) ? 0 : (this.#keeps[0] ?? 0)
+  }
+
+  get trailer(): { readonly postApplyChecksum: bigint } {
+    assert(this.#ended, 'the trailer follows the pages')
+    return { postApplyChecksum: this.#inputs.at(-1)?.trailer.postApplyChecksum ?? 0n }
+  }
+
+  *pages(): Generator<PageImage, void> {
+    const zeros = new ZeroPages(this.header, this.#floor)
+    for (const page of this.#newestPages()) {
+      yield* zeros.before(page.pgno)
+      yield page
+    }
+    yield* zeros.before(this.header.commit + 1)
+    this.#checkLinks()
+    this.#ended = true
+  }
+
+  *#newestPages(): Generator<PageImage, void> {
+    const runs = this.#inputs.map((input) => input.pages())
+    const current: (PageImage | undefined)[] = []
+    const order = new NumberHeap()
+    const advance = (i: number) => {
+      const result = runs[i]?.next()
+      current[i] = result?.value ?? undefined
+      const page = current[i]
+      if (page !== undefined) order.push(orderOf(page.pgno, i))
+    }
+    for (let i = 0; i < runs.length; i++) advance(i)
+    let last = 0
+    for (let first = order.first; first !== undefined; first = order.first) {
+      const i = inputOf(first)
+      const page = current[i]
+      assert(page)
+      if (page.pgno !== last && page.pgno <= (this.#keeps[i] ?? 0)) yield page
+      last = page.pgno
+      order.pop()
+      advance(i)
+    }
+  }
+
+  #checkLinks(): void {
+    for (const [i, input] of this.#inputs.entries()) {
+      const previous = this.#inputs[i - 1]
+      if (previous) checkLink(previous, input)
+    }
+  }
+}
+
+/** Ascending by page number, and of one page the newest file first. */
+function orderOf(pgno: number, input: number): number {
+  return pgno * MAX_INPUTS + (MAX_INPUTS - 1 - input)
+}
+
+function inputOf(order: number): number {
+  return MAX_INPUTS - 1 - (order % MAX_INPUTS)
+}
+
+function mergedHeader(headers: readonly LtxHeader[]): LtxHeader {
+  const [first] = headers
+  const last = headers.at(-1)
+  if (first === undefined || last === undefined) throw new LtxError('Cannot merge LTX files: there are none')
+  let previous: LtxHeader | undefined
+  for (const header of headers) {
+    if (previous) checkTxids(previous, header)
+    if (tracksChecksums(header) !== tracksChecksums(first)) {
+      const txid = formatTxid(header.minTxid)
+      throw new LtxError(
+        `Cannot merge LTX files: that of TXID ${txid} and the first differ in whether checksums are kept`,
+      )
+    }
+    previous = header
+  }
+  return {
+    ...first,
+    flags: first.flags & FLAG_NO_CHECKSUM,
+    pageSize: last.pageSize,
+    commit: last.commit,
+    maxTxid: last.maxTxid,
+    timestamp: last.timestamp,
+    walOffset: 0,
+    walSize: 0,
+    walSalt1: 0,
+    walSalt2: 0,
+    nodeId: 0n,
+  }
+}
+
+/** A file of another page size than the one before it carries the whole database: nothing older counts. */
+function keptPages(headers: readonly LtxHeader[]): number[] {
+  const keeps: number[] = []
+  let keep = Number.POSITIVE_INFINITY
+  for (let i = headers.length - 1; i >= 0; i--) {
+    const header = headers[i]
+    assert(header)
+    keep = Math.min(keep, header.commit)
+    keeps[i] = keep
+    if (headers[i - 1]?.pageSize !== header.pageSize) keep = 0
+  }
+  return keeps
+}
+
+/** Pages above `floor` that no file has, although the database grew over them: SQLite had freed them before it wrote them. */
+class ZeroPages {
+  readonly #page: Buffer
+  readonly #lockPage: number
+  #next: number
+  #count = 0
+
+  constructor(header: LtxHeader, floor: number) {
+    this.#page = Buffer.alloc(header.pageSize)
+    this.#lockPage = lockPage(header.pageSize)
+    this.#next = floor + 1
+  }
+
+  /** Those missing up to `pgno`, which itself is there. */
+  *before(pgno: number): Generator<PageImage, void> {
+    for (; this.#next < pgno; this.#next++) {
+      if (this.#next === this.#lockPage) continue
+      if (++this.#count > MAX_ZERO_PAGES) {
+        throw new LtxError(`Cannot merge LTX files: they grow the database and lack page ${this.#next} and many others`)
+      }
+      yield { pgno: this.#next, data: this.#page }
+    }
+    if (this.#next === pgno) this.#next++
+  }
+}
