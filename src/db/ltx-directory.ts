@@ -20,6 +20,17 @@ export function listLtxDirectory(directory: string): LtxEntry[] {
   return entries.sort((a, b) => compare(a.minTxid, b.minTxid) || compare(a.maxTxid, b.maxTxid))
 }
 
+/** The last of the LTX files among `names`, which stand in any order. As they have leading zeros, the order of names is that of TXIDs. */
+export function newestEntry(directory: string, names: readonly string[]): LtxEntry | undefined {
+  let newest: LtxEntry | undefined
+  for (const name of names) {
+    if (newest !== undefined && name <= newest.name) continue
+    const range = parseLtxName(name)
+    if (range) newest = { path: join(directory, name), name, ...range }
+  }
+  return newest
+}
+
 function compare(a: bigint, b: bigint): number {
   return a < b ? -1 : a > b ? 1 : 0
 }

@@ -25,8 +25,22 @@ export class PageChecksums {
 
   /** Copies `count` checksums from `values` (pairs, starting with entry `index`) to the pages from `firstPgno` on. */
   fill(firstPgno: number, values: Uint32Array, index: number, count: number): void {
-    for (let i = 0; i < count; i++) {
-      this.set(firstPgno + i, values[2 * (index + i)] ?? 0, values[2 * (index + i) + 1] ?? 0)
+    for (let done = 0; done < count; ) {
+      const { at, pages } = place(firstPgno + done, count - done)
+      const from = 2 * (index + done)
+      this.#chunkOf(firstPgno + done).set(values.subarray(from, from + 2 * pages), at)
+      done += pages
+    }
+  }
+
+  /** Copies the checksums of `count` pages from `firstPgno` on to `out` (pairs, starting with entry 0). */
+  copy(firstPgno: number, count: number, out: Uint32Array): void {
+    for (let done = 0; done < count; ) {
+      const { at, pages } = place(firstPgno + done, count - done)
+      const chunk = this.#chunks[Math.floor((firstPgno + done - 1) / CHUNK_PAGES)]
+      if (chunk === undefined) out.fill(0, 2 * done, 2 * (done + pages))
+      else out.set(chunk.subarray(at, at + 2 * pages), 2 * done)
+      done += pages
     }
   }
 
@@ -45,4 +59,10 @@ export class PageChecksums {
     if (chunk === undefined) throw new RangeError(`page ${pgno} has no checksum chunk`)
     return chunk
   }
+}
+
+/** Where in its chunk a page is, and how many of the `wanted` pages from it on are in the same chunk. */
+function place(pgno: number, wanted: number): { at: number; pages: number } {
+  const within = (pgno - 1) % CHUNK_PAGES
+  return { at: 2 * within, pages: Math.min(wanted, CHUNK_PAGES - within) }
 }

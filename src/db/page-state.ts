@@ -38,6 +38,20 @@ export class PageState {
     this.lo = (this.lo ^ (old[1] ?? 0) ^ lo) >>> 0
   }
 
+  /**
+   * `setPage` of `count` pages from `firstPgno` on, none of which has a checksum yet. `sums` has a pair for each, zeros for the lock page.
+   */
+  addPages(firstPgno: number, count: number, sums: Uint32Array): void {
+    let { hi, lo } = this
+    for (let i = 0; i < 2 * count; i += 2) {
+      hi ^= sums[i] ?? 0
+      lo ^= sums[i + 1] ?? 0
+    }
+    this.hi = (hi | FLAG_HI) >>> 0
+    this.lo = lo >>> 0
+    this.checksums.fill(firstPgno, sums, 0, count)
+  }
+
   /** Changes the number of pages where the pages become known one by one; pages that are added have no checksum yet. */
   resize(pageCount: number): void {
     for (let pgno = pageCount + 1; pgno <= this.pageCount; pgno++) this.setPage(pgno, 0, 0)

@@ -14,7 +14,7 @@ import { isPadding, type WalTransaction } from '../sqlite/wal-scan.js'
 import type { CommitSettings } from './committer.js'
 import type { DatabaseStart } from './database.js'
 import type { DatabaseLayout } from './layout.js'
-import { listLtxDirectory } from './ltx-directory.js'
+import { listLtxDirectory, newestEntry } from './ltx-directory.js'
 import { type LtxSummary, readLtxSummary, withLtxFile } from './ltx-file.js'
 import { syncDirectory } from './ltx-spool.js'
 import { scanPages } from './page-scan.js'
@@ -26,6 +26,11 @@ import type { Predecessor } from './recover-predecessor.js'
 import { type FoundWal, findWal, foldWal, removeWal } from './recover-wal.js'
 import { loadChecksums } from './saved-checksums.js'
 
+/**
+ * An LTX file up to this size (bytes) is read whole to see whether it is sound. Larger ones were on disk before they had their name, so
+ * their ends suffice as long as they say what the database's content says too.
+ */
+const READ_WHOLE_BYTES = 64 << 20
 /** LTX files that are looked through, newest first, for the WAL generation on disk. */
 const GENERATION_SEARCH_FILES = 20_000
 
@@ -46,18 +51,20 @@ export interface RecoverySettings extends CommitSettings {
 export async function recoverDatabase(layout: DatabaseLayout, settings: RecoverySettings): Promise<DatabaseStart> {
   fs.mkdirSync(layout.ltxDir, { recursive: true })
   fs.rmSync(layout.shm, { force: true })
-  for (const name of fs.readdirSync(layout.ltxDir)) {
-    if (name.endsWith('.tmp')) fs.rmSync(`${layout.ltxDir}/${name}`)
-  }
-  const { newest, highestTxid } = newestLtx(layout, settings.log)
+  const names = fs.readdirSync(layout.ltxDir)
+  for (const name of names) if (name.endsWith('.tmp')) fs.rmSync(`${layout.ltxDir}/${name}`)
+  const highestTxid = newestEntry(layout.ltxDir, names)?.maxTxid ?? 0n
+  const ended = newestLtx(layout, names, settings.log, readLtxSummary)
   const stoppedCleanly = fs.existsSync(layout.checksums)
-  const saved = loadChecksums(layout, newest)
+  const saved = loadChecksums(layout, ended)
   const journal = recoverJournal(layout, settings.superJournalExists)
   if (journal !== 'none') settings.log.info(`${layout.dir}: found a hot journal: ${journal}`)
   if (isEmpty(layout.database)) removeWal(layout)
   const wal = findWal(layout)
   try {
     const state = saved ?? (await contentOf(layout, wal))
+    const check = (file: string) => checkedSummary(file, state)
+    const newest = saved !== undefined ? ended : newestLtx(layout, names, settings.log, check)
     const found = {
       newest,
       highestTxid,
@@ -124,9 +131,7 @@ async function reconcile(
     return captureRecovered(layout, settings, state, afterUnsound(highestTxid), wal, [])
   }
   state.txid = newest.header.maxTxid
-  if (state.checksum === newest.trailer.postApplyChecksum && state.pageCount === newest.header.commit) {
-    return newest.header.timestamp
-  }
+  if (isContent(state, newest)) return newest.header.timestamp
   const fresh = wal === undefined ? [] : freshTransactions(layout, newest, wal)
   if (fresh.length > 0 || uncaptured) {
     settings.log.info(`${layout.dir}: captures what was committed after TXID ${newest.header.maxTxid}`)
@@ -196,28 +201,41 @@ function afterUnsound(txid: bigint): Predecessor | undefined {
   return txid === 0n ? undefined : { txid, checksum: CHECKSUM_FLAG, pageSize: 0, pageCount: 0 }
 }
 
-/** The newest LTX file that is sound; unsound ones after it are renamed. */
+/** The newest LTX file that `check` finds sound; unsound ones after it are renamed, also in `names`. */
 function newestLtx(
   layout: DatabaseLayout,
+  names: string[],
   log: Log,
-): { readonly newest: LtxSummary | undefined; readonly highestTxid: bigint } {
-  const entries = listLtxDirectory(layout.ltxDir).reverse()
-  const highestTxid = entries[0]?.maxTxid ?? 0n
-  for (const entry of entries) {
+  check: (file: string) => LtxSummary,
+): LtxSummary | undefined {
+  for (;;) {
+    const entry = newestEntry(layout.ltxDir, names)
+    if (entry === undefined) return undefined
     try {
-      withLtxFile(entry.path, { verifyPostApply: false }, (decoder) => {
-        for (const _page of decoder.pages());
-        return decoder.trailer
-      })
-      return { newest: readLtxSummary(entry.path), highestTxid }
+      return check(entry.path)
     } catch (error) {
       if (!(error instanceof LtxError)) throw error
       log.warn(`${entry.path}: set aside as ${entry.name}.invalid: ${error.message}`)
       fs.renameSync(entry.path, `${entry.path}.invalid`)
       syncDirectory(layout.ltxDir)
+      names.splice(names.indexOf(entry.name), 1)
     }
   }
-  return { newest: undefined, highestTxid }
+}
+
+/** Reads an LTX file as far as it takes to rely on it. Throws LtxError. */
+function checkedSummary(file: string, content: PageState): LtxSummary {
+  const summary = readLtxSummary(file)
+  if (summary.size > READ_WHOLE_BYTES && isContent(content, summary)) return summary
+  withLtxFile(file, { verifyPostApply: false }, (decoder) => {
+    for (const _page of decoder.pages());
+    return decoder.trailer
+  })
+  return summary
+}
+
+function isContent(state: PageState, { header, trailer }: LtxSummary): boolean {
+  return state.checksum === trailer.postApplyChecksum && state.pageCount === header.commit
 }
 
 /** Page checksums of the content: the database file, and over it what the WAL has. */

@@ -1,4 +1,5 @@
 import fs from 'node:fs'
+import os from 'node:os'
 import { crc64Update } from '../native.js'
 import type { DatabaseLayout } from './layout.js'
 import type { LtxSummary } from './ltx-file.js'
@@ -16,27 +17,20 @@ const MAGIC = 0x4c465343
 const HEADER_SIZE = 88
 const CRC_OFFSET = 80
 
+/** Checksums that are read and written at a time. */
+const PIECE_PAGES = 65_536
+const LITTLE_ENDIAN = os.endianness() === 'LE'
+
 /** Saves the checksums of a database that nobody writes to any more. The file is complete or not there. */
 export function saveChecksums(layout: DatabaseLayout, state: PageState): void {
-  const bytes = Buffer.alloc(HEADER_SIZE + 8 * state.pageCount)
-  bytes.writeUInt32BE(MAGIC, 0)
-  bytes.writeUInt32BE(state.pageSize, 4)
-  bytes.writeUInt32BE(state.pageCount, 8)
-  bytes.writeBigUInt64BE(state.txid, 16)
-  bytes.writeBigUInt64BE(state.checksum, 24)
-  for (const [i, value] of identity(layout).entries()) bytes.writeDoubleBE(value, 32 + 8 * i)
-  const pair = new Uint32Array(2)
-  for (let pgno = 1; pgno <= state.pageCount; pgno++) {
-    state.checksums.get(pgno, pair, 0)
-    const at = HEADER_SIZE + 8 * (pgno - 1)
-    bytes.writeUInt32BE(pair[0] ?? 0, at)
-    bytes.writeUInt32BE(pair[1] ?? 0, at + 4)
-  }
-  const [hi = 0, lo = 0] = crcOf(bytes)
-  bytes.writeUInt32BE(hi, CRC_OFFSET)
-  bytes.writeUInt32BE(lo, CRC_OFFSET + 4)
   const temporary = `${layout.checksums}.tmp`
-  fs.writeFileSync(temporary, bytes, { flush: true })
+  const fd = fs.openSync(temporary, 'w', 0o644)
+  try {
+    write(fd, layout, state)
+    fs.fsyncSync(fd)
+  } finally {
+    fs.closeSync(fd)
+  }
   fs.renameSync(temporary, layout.checksums)
   syncDirectory(layout.dir)
 }
@@ -47,43 +41,86 @@ export function saveChecksums(layout: DatabaseLayout, state: PageState): void {
  */
 export function loadChecksums(layout: DatabaseLayout, newest: LtxSummary | undefined): PageState | undefined {
   if (!fs.existsSync(layout.checksums)) return undefined
-  const bytes = fs.readFileSync(layout.checksums)
-  fs.unlinkSync(layout.checksums)
-  syncDirectory(layout.dir)
-  if (newest === undefined || !isSound(bytes)) return undefined
-  const matches =
-    bytes.readBigUInt64BE(16) === newest.header.maxTxid &&
-    bytes.readBigUInt64BE(24) === newest.trailer.postApplyChecksum &&
-    identity(layout).every((value, i) => value === bytes.readDoubleBE(32 + 8 * i))
-  return matches ? parse(bytes) : undefined
-}
-
-function parse(bytes: Buffer): PageState {
-  const state = new PageState()
-  state.pageSize = bytes.readUInt32BE(4)
-  state.pageCount = bytes.readUInt32BE(8)
-  state.txid = bytes.readBigUInt64BE(16)
-  state.hi = bytes.readUInt32BE(24)
-  state.lo = bytes.readUInt32BE(28)
-  for (let pgno = 1; pgno <= state.pageCount; pgno++) {
-    const at = HEADER_SIZE + 8 * (pgno - 1)
-    state.checksums.set(pgno, bytes.readUInt32BE(at), bytes.readUInt32BE(at + 4))
+  const fd = fs.openSync(layout.checksums, 'r')
+  try {
+    fs.unlinkSync(layout.checksums)
+    syncDirectory(layout.dir)
+    return newest === undefined ? undefined : read(fd, layout, newest)
+  } finally {
+    fs.closeSync(fd)
   }
-  return state
 }
 
-function isSound(bytes: Buffer): boolean {
-  if (bytes.length < HEADER_SIZE || bytes.readUInt32BE(0) !== MAGIC) return false
-  if (bytes.length !== HEADER_SIZE + 8 * bytes.readUInt32BE(8)) return false
-  const [hi, lo] = crcOf(bytes)
-  return bytes.readUInt32BE(CRC_OFFSET) === hi && bytes.readUInt32BE(CRC_OFFSET + 4) === lo
-}
-
-function crcOf(bytes: Uint8Array): Uint32Array {
+function write(fd: number, layout: DatabaseLayout, state: PageState): void {
+  const header = Buffer.alloc(HEADER_SIZE)
+  header.writeUInt32BE(MAGIC, 0)
+  header.writeUInt32BE(state.pageSize, 4)
+  header.writeUInt32BE(state.pageCount, 8)
+  header.writeBigUInt64BE(state.txid, 16)
+  header.writeBigUInt64BE(state.checksum, 24)
+  for (const [i, value] of identity(layout).entries()) header.writeDoubleBE(value, 32 + 8 * i)
   const crc = new Uint32Array(2)
-  crc64Update(crc, bytes, 0, CRC_OFFSET)
-  crc64Update(crc, bytes, HEADER_SIZE, bytes.length)
-  return crc
+  crc64Update(crc, header, 0, CRC_OFFSET)
+  for (const { first, count, sums, bytes } of pieces(state.pageCount)) {
+    state.checksums.copy(first, count, sums)
+    toBigEndian(bytes)
+    crc64Update(crc, bytes, 0, bytes.length)
+    writeAll(fd, bytes, HEADER_SIZE + 8 * (first - 1))
+  }
+  header.writeUInt32BE(crc[0] ?? 0, CRC_OFFSET)
+  header.writeUInt32BE(crc[1] ?? 0, CRC_OFFSET + 4)
+  writeAll(fd, header, 0)
+}
+
+function read(fd: number, layout: DatabaseLayout, newest: LtxSummary): PageState | undefined {
+  const header = Buffer.alloc(HEADER_SIZE)
+  if (fs.readSync(fd, header, 0, HEADER_SIZE, 0) < HEADER_SIZE || header.readUInt32BE(0) !== MAGIC) return undefined
+  const state = new PageState()
+  state.pageSize = header.readUInt32BE(4)
+  state.pageCount = header.readUInt32BE(8)
+  state.txid = header.readBigUInt64BE(16)
+  if (fs.fstatSync(fd).size !== HEADER_SIZE + 8 * state.pageCount) return undefined
+  const crc = new Uint32Array(2)
+  crc64Update(crc, header, 0, CRC_OFFSET)
+  for (const { first, count, sums, bytes } of pieces(state.pageCount)) {
+    if (fs.readSync(fd, bytes, 0, bytes.length, HEADER_SIZE + 8 * (first - 1)) < bytes.length) return undefined
+    crc64Update(crc, bytes, 0, bytes.length)
+    toBigEndian(bytes)
+    state.addPages(first, count, sums)
+  }
+  const sound = header.readUInt32BE(CRC_OFFSET) === crc[0] && header.readUInt32BE(CRC_OFFSET + 4) === crc[1]
+  const matches =
+    state.txid === newest.header.maxTxid &&
+    state.checksum === newest.trailer.postApplyChecksum &&
+    state.checksum === header.readBigUInt64BE(24) &&
+    identity(layout).every((value, i) => value === header.readDoubleBE(32 + 8 * i))
+  return sound && matches ? state : undefined
+}
+
+interface Piece {
+  readonly first: number
+  readonly count: number
+  /** Pairs of this machine's numbers, and the same memory as bytes. Valid until the next piece. */
+  readonly sums: Uint32Array
+  readonly bytes: Buffer
+}
+
+function* pieces(pageCount: number): Generator<Piece> {
+  const all = new Uint32Array(2 * Math.min(PIECE_PAGES, pageCount))
+  for (let first = 1; first <= pageCount; first += PIECE_PAGES) {
+    const count = Math.min(PIECE_PAGES, pageCount - first + 1)
+    const sums = all.subarray(0, 2 * count)
+    yield { first, count, sums, bytes: Buffer.from(sums.buffer, 0, sums.byteLength) }
+  }
+}
+
+/** And back again. */
+function toBigEndian(bytes: Buffer): void {
+  if (LITTLE_ENDIAN) bytes.swap32()
+}
+
+function writeAll(fd: number, bytes: Uint8Array, offset: number): void {
+  for (let done = 0; done < bytes.length; ) done += fs.writeSync(fd, bytes, done, bytes.length - done, offset + done)
 }
 
 function identity(layout: DatabaseLayout): number[] {
