@@ -2,7 +2,6 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
-import { expiredLtxFiles } from '../../src/db/retention.js'
 import { createLog } from '../../src/log.js'
 import { LtxWriter } from '../../src/store/ltx-writer.js'
 import { SpareFiles } from '../../src/store/spare-files.js'
@@ -51,17 +50,6 @@ t.test('as many are kept as were needed lately', async (t) => {
   t.equal(await files(4300), 8296, '4,096 that were not needed yet, 4,200 for the next round')
   await spares.nextRound()
   t.equal(fs.readdirSync(path.join(dir, 'spare')).length, 4096, 'nobody needed any')
-})
-
-t.test('retention takes what is old, but never the newest file', async (t) => {
-  const name = (txid: number) => `${String(txid).padStart(16, '0')}-${String(txid).padStart(16, '0')}.ltx`
-  const dir = t.testdir({ [name(1)]: 'a', [name(2)]: 'bc', [name(3)]: 'def' })
-  const expired = await expiredLtxFiles(dir, Date.now() + 60_000)
-  t.same(expired, [path.join(dir, name(1)), path.join(dir, name(2))])
-  for (let old = 1; old <= 3; old++) {
-    fs.utimesSync(path.join(dir, name(old)), 5, 5)
-    t.equal((await expiredLtxFiles(dir, 6_000)).length, Math.min(old, 2))
-  }
 })
 
 t.test('files undone while they are written, and written again, hold what was last said', async (t) => {
