@@ -4,8 +4,7 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const START_TIMEOUT_MS = 15_000
-const STOP_TIMEOUT_MS = 15_000
+const TIMEOUT_MS = 15_000
 const LAST_WORDS_MS = 100 // what a process printed may arrive after its end; its pipe may stay open in a child of its
 export const litefsScript = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
 
@@ -13,28 +12,29 @@ export const litefsScript = fileURLToPath(new URL('../dist/cli/main.js', import.
  * Starts `litefs mount` with its mount and data directory under `directory` and waits until it is mounted.
  * It gets a process group of its own: Ctrl-C reaches us alone, and we stop it in order.
  *
- * @param {string} directory an existing directory on the disk the data shall be on
- * @param {{ command?: string[], env?: NodeJS.ProcessEnv }} [options] `command`: the application to supervise
+ * @param {string} directory an existing directory on the disk the data shall be on; starts again on what is there
+ * @param {{ command?: string[], env?: NodeJS.ProcessEnv, timeoutMs?: number }} [options] `command`: the application to
+ *   supervise; `timeoutMs`: for the start, and for the stop
  */
-export async function startMount(directory, { command = [], env = process.env } = {}) {
+export async function startMount(directory, { command = [], env = process.env, timeoutMs = TIMEOUT_MS } = {}) {
   const mountPath = path.join(directory, 'mount')
   const dataPath = path.join(directory, 'data')
   const configPath = path.join(directory, 'litefs.yml')
   const config = { fuse: { dir: mountPath }, data: { dir: dataPath }, lease: { type: 'static', candidate: true } }
-  await mkdir(mountPath)
+  await mkdir(mountPath, { recursive: true })
   await writeFile(configPath, JSON.stringify(config))
 
   const words = [litefsScript, 'mount', '-config', configPath, ...(command.length > 0 ? ['--', ...command] : [])]
   const child = spawn(process.execPath, words, { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
   const output = collectOutput(child)
-  const stop = () => stopMount(child, mountPath)
+  const stop = () => stopMount(child, mountPath, timeoutMs)
   try {
-    await output.waitFor('LiteFS mounted to:', START_TIMEOUT_MS)
+    await output.waitFor('LiteFS mounted to:', timeoutMs)
   } catch (error) {
     await stop()
     throw error
   }
-  return { mountPath, dataPath, pid: child.pid, output, stop }
+  return { mountPath, dataPath, pid: child.pid, output, stop, kill: () => child.kill('SIGKILL') }
 }
 
 /** Gathers what a process prints; `waitFor` resolves to the first match of a text or pattern in it. */
@@ -80,11 +80,11 @@ function collectOutput(child) {
 }
 
 /** Ends the daemon, by force if it does not obey, and detaches the mount if it is still there. Gives the exit code. */
-async function stopMount(child, mountPath) {
+async function stopMount(child, mountPath, timeoutMs) {
   if (child.exitCode === null && child.signalCode === null) {
     const exited = once(child, 'exit')
     child.kill('SIGTERM')
-    const timer = setTimeout(() => killGroup(child.pid), STOP_TIMEOUT_MS)
+    const timer = setTimeout(() => killGroup(child.pid), timeoutMs)
     await exited
     clearTimeout(timer)
   }

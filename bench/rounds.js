@@ -12,7 +12,8 @@ const childScript = fileURLToPath(new URL('child.js', import.meta.url))
  * so that what else the machine does hits all of them alike.
  *
  * @param {import('./workloads.js').Workload} workload
- * @param {{ name: string, path: string }[]} directories the first is the one the others are compared with
+ * @param {{ name: string, path: string, database?: string }[]} directories the first is the one the others are
+ *   compared with; `database`: a file there that is not to be created first
  * @param {{ rounds: number, seconds: number, signal: AbortSignal }} options
  * @returns {Promise<number[][]>} operations per second, per directory and round
  */
@@ -20,7 +21,8 @@ export async function measureWorkload(workload, directories, { rounds, seconds, 
   const children = []
   try {
     for (const directory of directories) {
-      children.push(await startChild(workload, path.join(directory.path, `${workload.name}.db`), signal))
+      const database = directory.database ?? `${workload.name}.db`
+      children.push(await startChild(workload, path.join(directory.path, database), signal))
     }
     for (const child of children) await ask(child, { seconds: WARM_UP_SECONDS }, signal)
     const rates = directories.map(() => [])

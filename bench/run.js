@@ -4,6 +4,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { measureFootprint } from './footprint.js'
+import { largeText, measureLarge } from './large.js'
 import { removeDirectory, startMount } from './mount.js'
 import { footprintText, summarize, workloadTable } from './report.js'
 import { measureWorkload } from './rounds.js'
@@ -12,7 +13,9 @@ import { workloads } from './workloads.js'
 const usage = `Usage: npm run bench -- [--quick] [--only NAME ...] [--dir NAME=PATH ...] [--json FILE]
 
   --quick          short rounds, done in about two minutes
-  --only NAME      only these: ${workloads.map(({ name }) => name).join(', ')}, footprint
+  --only NAME      only these: ${workloads.map(({ name }) => name).join(', ')}, footprint,
+                   large (not part of a usual run: a database of 10 GB, which takes minutes and twice the space)
+  --large-size GB  another size for large
   --dir NAME=PATH  compare these directories instead (the first is what the others are compared with);
                    databases are made in them and removed again
   --json FILE      all samples as JSON
@@ -20,6 +23,7 @@ const usage = `Usage: npm run bench -- [--quick] [--only NAME ...] [--dir NAME=P
 Without --dir it compares a directory with a litefs mount it starts itself, both under the directory for
 temporary files (set TMPDIR to choose the disk).`
 
+const LARGE = 'large'
 const TMPFS_MAGIC = 0x01021994 // linux/magic.h
 
 function readArguments() {
@@ -28,16 +32,18 @@ function readArguments() {
       quick: { type: 'boolean', default: false },
       only: { type: 'string', multiple: true, default: [] },
       dir: { type: 'string', multiple: true, default: [] },
+      'large-size': { type: 'string', default: '10' },
       json: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   })
-  const names = [...workloads.map(({ name }) => name), 'footprint']
+  const names = [...workloads.map(({ name }) => name), 'footprint', LARGE]
   const unknown = values.only.find((name) => !names.includes(name))
   if (unknown !== undefined) throw new Error(`Cannot run "${unknown}": choose from ${names.join(', ')}`)
   return {
     ...values,
     directories: values.dir.map(readDirectory),
+    largeBytes: values.only.includes(LARGE) ? Number(values['large-size']) * 1e9 : 0,
     wants: (name) => values.only.length === 0 || values.only.includes(name),
     timing: values.quick ? { rounds: 5, seconds: 1, idleSeconds: 4 } : { rounds: 9, seconds: 3, idleSeconds: 20 },
   }
@@ -86,12 +92,34 @@ function printHeader({ rounds, seconds }) {
   console.log('Disks and virtual machines are noisy: compare the ratios, taken round by round, not the rates.\n')
 }
 
+async function benchLarge({ largeBytes, timing }, cleanups, signal) {
+  const base = await mkdtemp(path.join(os.tmpdir(), 'litefs-bench-'))
+  cleanups.push(() => removeDirectory(base))
+  const large = await measureLarge(base, { bytes: largeBytes, ...timing, signal })
+  console.log(`\n${largeText(large)}`)
+  console.log(`\n${workloadTable(large.summaries, [{ name: 'baseline' }, { name: 'measured' }])}`)
+  return large
+}
+
 /** @param {AbortSignal} signal */
 async function bench(options, cleanups, signal) {
+  printHeader(options.timing)
+  const usual =
+    options.only.some((name) => name !== 'large') || options.only.length === 0
+      ? await benchUsual(options, cleanups, signal)
+      : {}
+  const large = options.largeBytes > 0 ? await benchLarge(options, cleanups, signal) : undefined
+  if (options.json) {
+    const machine = { node: process.version, kernel: os.release(), cpus: os.cpus().map(({ model }) => model) }
+    const document = { date: new Date().toISOString(), machine, timing: options.timing, ...usual, large }
+    await writeFile(options.json, `${JSON.stringify(document, null, 2)}\n`)
+  }
+}
+
+async function benchUsual(options, cleanups, signal) {
   const { timing, wants } = options
   const own = options.directories.length === 0 ? await startOwnDirectories(cleanups) : undefined
   const directories = own?.directories ?? (await useDirectories(options.directories, cleanups))
-  printHeader(timing)
 
   let footprint
   if (own && wants('footprint')) {
@@ -105,11 +133,7 @@ async function bench(options, cleanups, signal) {
     summaries.push(summarize(workload, directories, rates))
   }
   if (summaries.length > 0) console.log(`\n${workloadTable(summaries, directories)}`)
-  if (options.json) {
-    const machine = { node: process.version, kernel: os.release(), cpus: os.cpus().map(({ model }) => model) }
-    const document = { date: new Date().toISOString(), machine, timing, footprint, workloads: summaries }
-    await writeFile(options.json, `${JSON.stringify(document, null, 2)}\n`)
-  }
+  return { footprint, workloads: summaries }
 }
 
 async function main() {
