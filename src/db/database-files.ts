@@ -1,6 +1,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { spreadSubdirectories } from '../native.js'
+import { DATABASE_HEADER_SIZE, isCutShort, parseDatabaseHeader } from '../sqlite/database-header.js'
 import { BackingFile } from './backing-file.js'
 import type { DatabaseLayout } from './layout.js'
 import { syncDirectory } from './ltx-spool.js'
@@ -84,6 +85,17 @@ export class DatabaseFiles {
     } finally {
       this.release(kind, file)
     }
+  }
+
+  /** Whether the database file has less than its header says. */
+  isCutShort(): boolean {
+    if (!this.exists('database')) return false
+    return this.with('database', (file) => {
+      const bytes = Buffer.alloc(DATABASE_HEADER_SIZE)
+      file.read(bytes, 0, bytes.length, 0)
+      const header = parseDatabaseHeader(bytes)
+      return header !== undefined && isCutShort(header, file.size())
+    })
   }
 
   /** Removes the name; whoever has the file open goes on using it. */

@@ -27,6 +27,10 @@ export interface DatabaseStart {
 export interface DatabaseWatcher {
   /** A transaction was captured that is not final yet. */
   provisional(database: Database): void
+  /** The database file is about to be written without a journal, for the first time since its last transaction. */
+  unjournaled(database: Database): void
+  /** The database file is no whole database and so no transaction: somebody has begun to copy one and not finished. */
+  cutShort(database: Database): void
   /** The WAL is written from its beginning again, over what it held. */
   walRestarted(database: Database): void
 }
@@ -87,6 +91,11 @@ export class Database {
     return !this.#journal.pending
   }
 
+  /** Whether the database file was written without a journal, and that is not captured. */
+  get unjournaled(): boolean {
+    return this.#journal.pending && !this.#journalHot && !this.#wal.active && !this.#retired
+  }
+
   get lastCommitMs(): number {
     return this.#committer.lastCommitMs
   }
@@ -134,7 +143,7 @@ export class Database {
     if (!this.files.isCurrent(kind, file) || kind === 'shm') {
       file.write(data, offset)
     } else if (kind === 'wal') {
-      if (!this.#wal.active) this.#journal.syncDeferred()
+      if (!this.#wal.active) this.#beforeWal()
       if (offset < WAL_HEADER_SIZE) for (const freeze of this.#freezes) freeze.beforeWalReset()
       this.#wal.write(file, data, offset)
       if (this.#wal.provisional) this.#watcher.provisional(this)
@@ -143,8 +152,7 @@ export class Database {
       this.#writeJournal(file, data, offset)
     } else {
       for (const freeze of this.#freezes) freeze.beforeWrite(offset, data.length)
-      // Noted first: a write that fails may have changed a part.
-      if (!this.#wal.active) this.#journal.written(offset, data.length)
+      if (!this.#wal.active) this.#beforeWrite(offset, data.length)
       file.write(data, offset)
     }
   }
@@ -213,8 +221,9 @@ export class Database {
 
   /** Nobody can write any more, whoever has files open. */
   ended(): void {
-    if (this.#retired || this.#wal.active || !this.#journal.pending || this.#journalHot) return
-    this.#journal.finish()
+    if (!this.unjournaled) return
+    if (this.files.isCutShort()) this.#watcher.cutShort(this)
+    else this.#journal.finish()
   }
 
   /** The name is free again, and another database may take it: what is still open belongs to nobody. */
@@ -271,6 +280,19 @@ export class Database {
     this.#journal.abandon()
     this.#journalHot = false
     if (!captured) this.#journal.replaced()
+  }
+
+  #beforeWrite(offset: number, length: number): void {
+    const first = !this.#journal.pending
+    // Noted before it is done: a write that fails may have changed a part.
+    this.#journal.written(offset, length)
+    if (first && !this.#journalHot) this.#watcher.unjournaled(this)
+  }
+
+  /** The WAL's pages will lie over what the database file holds now, which therefore must be captured and on disk. */
+  #beforeWal(): void {
+    this.ended()
+    this.#journal.syncDeferred()
   }
 
   #hasSuperJournal(): boolean {

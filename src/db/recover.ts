@@ -7,6 +7,7 @@ import {
   DATABASE_HEADER_SIZE,
   type DatabaseHeader,
   databasePageCount,
+  isCutShort,
   isWalMode,
   parseDatabaseHeader,
 } from '../sqlite/database-header.js'
@@ -128,6 +129,11 @@ async function reconcile(
   if (newest === undefined) {
     state.txid = highestTxid
     if (state.pageCount === 0) return 0
+    if (wal === undefined && isHalfCopy(layout)) {
+      state.resize(0)
+      state.pageSize = 0
+      return 0
+    }
     return captureRecovered(layout, settings, state, afterUnsound(highestTxid), wal, [])
   }
   state.txid = newest.header.maxTxid
@@ -137,7 +143,7 @@ async function reconcile(
     settings.log.info(`${layout.dir}: captures what was committed after TXID ${newest.header.maxTxid}`)
     return captureRecovered(layout, settings, state, predecessorOf(newest), wal, fresh)
   }
-  if (wal === undefined && !rolledBack && isNewer(layout, newest)) {
+  if (wal === undefined && !rolledBack && isNewer(layout, newest) && !isHalfCopy(layout)) {
     settings.log.warn(
       `${layout.dir}: was changed without a journal after TXID ${newest.header.maxTxid}: captures it as it is`,
     )
@@ -172,6 +178,12 @@ function isNewer(layout: DatabaseLayout, newest: LtxSummary): boolean {
   if (header === undefined || isWalMode(header)) return false
   const counter = newestChangeCounter(layout, newest)
   return counter !== undefined && header.changeCounter > counter
+}
+
+/** Whether the file holds the beginning of a database only. */
+function isHalfCopy(layout: DatabaseLayout): boolean {
+  const header = headerOf(layout)
+  return header !== undefined && isCutShort(header, fs.statSync(layout.database).size)
 }
 
 /** Whether the file has content that is not a database's. */

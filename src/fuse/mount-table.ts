@@ -9,20 +9,23 @@ export interface MountedAt {
   type: string
   /** What /proc/mounts shows first: `litefs`, a device, ... */
   source: string
+  /** Number of the file system, `major:minor`, decimal. */
+  device: string
 }
 
 /**
  * The mounts of proc(5)'s mountinfo text, in order: of several at one directory the last is the visible one. Fields
- * are separated by spaces: 5 is the directory; after a lone `-` come type and source.
+ * are separated by spaces: 3 is the device and 5 the directory; after a lone `-` come type and source.
  */
 export function parseMountinfo(text: string): MountedAt[] {
   const mounts: MountedAt[] = []
   for (const line of text.split('\n')) {
     const fields = line.split(' ')
     const separator = fields.indexOf('-', 6)
-    const [dir, type, source] = [fields[4], fields[separator + 1], fields[separator + 2]]
-    if (separator < 0 || dir === undefined || type === undefined || source === undefined) continue
-    mounts.push({ dir: unescapeOctal(dir), type: unescapeOctal(type), source: unescapeOctal(source) })
+    const [device, dir, type, source] = [fields[2], fields[4], fields[separator + 1], fields[separator + 2]]
+    if (separator < 0 || device === undefined || dir === undefined || type === undefined || source === undefined)
+      continue
+    mounts.push({ dir: unescapeOctal(dir), type: unescapeOctal(type), source: unescapeOctal(source), device })
   }
   return mounts
 }

@@ -36,12 +36,21 @@ export class LiteFileSystem implements FileSystem {
   readonly #root: RootDirectory
   readonly #inodes = new Inodes()
   readonly #startedMs = Date.now()
+  /** File handles that were written through. */
+  readonly #written = new Set<number>()
+  #lastHandle = 0
+  #hiddenWriters = false
 
   constructor(store: Store, dataDir: string, owner: Owner) {
     this.#store = store
     this.#dataDir = dataDir
     this.#owner = owner
     this.#root = new RootDirectory(store, owner)
+  }
+
+  /** Whether somebody who has written is in another pid namespace, so that the kernel does not show us his locks. */
+  get hasHiddenWriters(): boolean {
+    return this.#hiddenWriters
   }
 
   /** The inode number of a name in the root directory, if the kernel knows it. */
@@ -123,7 +132,7 @@ export class LiteFileSystem implements FileSystem {
 
   open(nodeid: number, flags: number): OpenReply {
     const inode = this.#inode(nodeid)
-    return { fh: nodeid, openFlags: this.#file(inode).open(flags, inode.linked) }
+    return { fh: ++this.#lastHandle, openFlags: this.#file(inode).open(flags, inode.linked) }
   }
 
   create(parent: number, name: string): CreateReply {
@@ -134,7 +143,7 @@ export class LiteFileSystem implements FileSystem {
     if (!(file instanceof DatabaseFile)) throw new FuseError(EACCES)
     const openFlags = this.#create(file)
     const inode = known ?? this.#inodes.add(directory, name, file)
-    return { ...this.#entry(inode, CACHED_SECONDS), fh: inode.id, openFlags }
+    return { ...this.#entry(inode, CACHED_SECONDS), fh: ++this.#lastHandle, openFlags }
   }
 
   read(
@@ -148,8 +157,12 @@ export class LiteFileSystem implements FileSystem {
     return this.#file(this.#inode(nodeid)).read(into, size, offset, context)
   }
 
-  write(nodeid: number, _fh: number, offset: number, data: Uint8Array): number {
-    this.#file(this.#inode(nodeid)).write(data, offset)
+  write(nodeid: number, fh: number, offset: number, data: Uint8Array, context: Context): number {
+    const file = this.#file(this.#inode(nodeid))
+    this.#written.add(fh)
+    // The kernel itself writes too, as process 0: what is mapped, which a database never is.
+    if (context.pid === 0 && file instanceof DatabaseFile && file.kind === 'database') this.#hiddenWriters = true
+    file.write(data, offset)
     return data.length
   }
 
@@ -158,8 +171,11 @@ export class LiteFileSystem implements FileSystem {
     return { blocks, bfree, bavail, files, ffree, bsize, frsize: bsize, namelen: NAME_MAX - LONGEST_SUFFIX }
   }
 
-  release(nodeid: number): void {
-    this.#file(this.#inode(nodeid)).close()
+  release(nodeid: number, fh: number): void {
+    const file = this.#file(this.#inode(nodeid))
+    const written = this.#written.delete(fh)
+    file.close()
+    if (written && file instanceof DatabaseFile && file.kind === 'database') this.#store.writerClosed(file.database)
   }
 
   fsync(nodeid: number): void {

@@ -1,7 +1,10 @@
 import { spawn } from 'node:child_process'
 import path from 'node:path'
 import type { KernelCache } from '../fuse/kernel-cache.js'
+import { isWriteLocked, lockTableDevice, readLockTable } from '../fuse/lock-table.js'
+import { mountAt } from '../fuse/mount-table.js'
 import type { Log } from '../log.js'
+import { SHARED_FIRST, SHARED_SIZE } from '../sqlite/locks.js'
 import { parseWalIndexHeader, WAL_INDEX_HEADER_SIZE, type WalIndexHeader } from '../sqlite/wal-index.js'
 import type { LiteFileSystem } from './file-system.js'
 import { SUFFIXES } from './names.js'
@@ -18,6 +21,8 @@ export class MountView {
   readonly #fileSystem: LiteFileSystem
   readonly #kernelCache: KernelCache
   readonly #log: Log
+  /** Of the mount, as the lock table spells it. */
+  #device: string | undefined
   readonly #warmedMs = new Map<string, number>()
 
   constructor(mountDir: string, fileSystem: LiteFileSystem, kernelCache: KernelCache, log: Log) {
@@ -33,6 +38,17 @@ export class MountView {
     if (inode === undefined) return undefined
     const bytes = await this.#kernelCache.retrieve(inode, 0, WAL_INDEX_HEADER_SIZE)
     return bytes.length < WAL_INDEX_HEADER_SIZE ? undefined : parseWalIndexHeader(bytes)
+  }
+
+  /**
+   * Whether a connection holds the lock under which SQLite writes the database file. Undefined where it cannot be told: the kernel shows
+   * no locks of processes in another pid namespace.
+   */
+  isWriteLocked(name: string): boolean | undefined {
+    const inode = this.#fileSystem.knownInode(name + SUFFIXES.database)
+    this.#device ??= mountAt(this.#mountDir)?.device
+    if (inode === undefined || this.#device === undefined || this.#fileSystem.hasHiddenWriters) return undefined
+    return isWriteLocked(readLockTable(), lockTableDevice(this.#device), inode, SHARED_FIRST, SHARED_SIZE)
   }
 
   /**

@@ -73,9 +73,11 @@ class FileSystemThread {
     const trace = openTrace(options.tracing, options.traceToStdout, (error) => log.warn(describeError(error)))
     const mounted: Mounted = { view: undefined }
     const readWalIndex = async (name: string) => mounted.view?.readWalIndex(name)
+    const isWriteLocked = (name: string) => mounted.view?.isWriteLocked(name)
     const warmWal = (name: string) => mounted.view?.warmWal(name)
     const publish = (commits: readonly DurableCommit[]) => reportCommits(commits)
-    return new FileSystemThread(await Store.open({ ...options, readWalIndex, warmWal, publish, log }), trace, mounted)
+    const lookups = { readWalIndex, isWriteLocked, warmWal, publish }
+    return new FileSystemThread(await Store.open({ ...options, ...lookups, log }), trace, mounted)
   }
 
   serve(fd: number): void {

@@ -66,6 +66,11 @@ export function databasePageCount(header: DatabaseHeader, fileSize: number): num
   return Math.ceil(fileSize / header.pageSize)
 }
 
+/** Whether a file has fewer bytes than its pages need, by a page count that is valid: SQLite calls it malformed and writes none like it. */
+export function isCutShort(header: DatabaseHeader, fileSize: number): boolean {
+  return databasePageCount(header, fileSize) * header.pageSize > fileSize
+}
+
 /** Whether SQLite opens this database through a write-ahead log; the read version decides. */
 export function isWalMode(header: DatabaseHeader): boolean {
   return header.readVersion === 2

@@ -26,6 +26,7 @@ import { endIntent, recoverMove } from './move-intent.js'
 import { readOwnership, writeOwnership } from './ownership.js'
 import { type Relocation, relocate } from './relocation.js'
 import { type ReadWalIndex, Settler } from './settler.js'
+import { type IsWriteLocked, UnjournaledWatch } from './unjournaled.js'
 
 export interface StoreOptions {
   readonly dataDir: string
@@ -37,6 +38,7 @@ export interface StoreOptions {
   readonly retentionMs: number
   readonly retentionIntervalMs: number
   readonly readWalIndex: ReadWalIndex
+  readonly isWriteLocked: IsWriteLocked
   /** Has the kernel read a database's WAL into its cache, where it makes writes cheaper. */
   readonly warmWal: (name: string) => void
   /** Takes transactions that are final and durable, while they are followed. */
@@ -53,6 +55,7 @@ export class Store {
   readonly #ltxLog: LtxLog
   readonly #settings: CommitSettings
   readonly #settler: Settler
+  readonly #unjournaled: UnjournaledWatch
   readonly #databases: Map<string, Database>
   readonly feed: CommitFeed
   readonly #retentionTimer: NodeJS.Timeout | undefined
@@ -82,6 +85,7 @@ export class Store {
       following: () => feed.following,
       settled: () => feed.schedule(),
     })
+    this.#unjournaled = new UnjournaledWatch(options.isWriteLocked, options.log)
     if (options.retentionMs > 0 && options.retentionIntervalMs > 0) {
       this.#retentionTimer = setInterval(() => this.#retainInBackground(), options.retentionIntervalMs)
     }
@@ -192,6 +196,11 @@ export class Store {
     return this.#settler.settle(database)
   }
 
+  /** Somebody who wrote this database's file has closed it. */
+  writerClosed(database: Database): void {
+    this.#unjournaled.writerClosed(database)
+  }
+
   /** From now on transactions are published soon after they are made, and those before are at their places when it resolves. */
   async follow(): Promise<void> {
     this.feed.following = true
@@ -216,6 +225,7 @@ export class Store {
   async close(): Promise<void> {
     clearInterval(this.#retentionTimer)
     this.#settler.stop()
+    this.#unjournaled.stop()
     await this.#retaining
     for (const database of this.#databases.values()) database.ended()
     await this.#ltxLog.close()
@@ -242,6 +252,11 @@ export class Store {
     const layout = databaseLayout(this.#data.path, name)
     const database = new Database(name, layout, this.#settings, start, {
       provisional: (provisional) => this.#settler.add(provisional),
+      unjournaled: (written) => this.#unjournaled.add(written),
+      cutShort: ({ name }) => {
+        const rest = 'copy it again, whole'
+        this.#options.log.warn(`${name}: is shorter than its header says, so it is no transaction; ${rest}`)
+      },
       walRestarted: (restarted) => this.#options.warmWal(restarted.name),
     })
     this.#databases.set(name, database)

@@ -178,7 +178,12 @@ export class TracedNode {
 
   #add(name: string, start: { state: PageState; lastCommitMs: number }): Database {
     const layout = databaseLayout(this.dataDir, name)
-    const database = new Database(name, layout, this.#settings, start, { provisional() {}, walRestarted() {} })
+    const database = new Database(name, layout, this.#settings, start, {
+      provisional() {},
+      unjournaled() {},
+      cutShort() {},
+      walRestarted() {},
+    })
     this.databases.set(name, database)
     return database
   }

@@ -9,6 +9,7 @@ import { Store } from '../../src/store/store.js'
 
 const ROOT = 1
 const OWNER = { uid: 12, gid: 34 }
+const caller = { pid: 1, uid: 0, gid: 0, signal: new AbortController().signal }
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
 
 async function fileSystem(t: Test): Promise<LiteFileSystem> {
@@ -26,6 +27,7 @@ async function fileSystemAndStore(t: Test): Promise<{ system: LiteFileSystem; st
     retentionIntervalMs: 0,
     publish: () => {},
     readWalIndex: async () => undefined,
+    isWriteLocked: () => undefined,
     warmWal: async () => {},
     log: silent,
   })
@@ -60,32 +62,32 @@ t.test('an unlinked file lives on while it is open, and its name gets another nu
   const system = await fileSystem(t)
   const old = system.create(ROOT, 'a.db')
   t.equal(system.lookup(ROOT, 'a.db').nodeid, old.nodeid)
-  system.write(old.nodeid, old.fh, 0, Buffer.from('old'))
+  system.write(old.nodeid, old.fh, 0, Buffer.from('old'), caller)
   system.unlink(ROOT, 'a.db')
   t.equal(system.lookup(ROOT, 'a.db').nodeid, 0, 'a negative entry')
   t.equal(system.getattr(old.nodeid).attr.nlink, 0)
   const young = system.create(ROOT, 'a.db')
   t.not(young.nodeid, old.nodeid)
-  system.write(young.nodeid, young.fh, 0, Buffer.from('young'))
+  system.write(young.nodeid, young.fh, 0, Buffer.from('young'), caller)
   const into = Buffer.alloc(10)
   const context = { uid: 0, gid: 0, pid: 0, signal: new AbortController().signal }
   t.equal(system.read(old.nodeid, old.fh, 0, 10, into, context), 3)
   t.equal(into.toString('latin1', 0, 3), 'old')
   t.equal(system.read(young.nodeid, young.fh, 0, 10, into, context), 5)
-  system.release(old.nodeid)
+  system.release(old.nodeid, old.fh)
   system.forget(old.nodeid, 2)
   t.equal(
     errnoOf(() => system.getattr(old.nodeid)),
     constants.errno.ENOENT,
     'forgotten',
   )
-  system.release(young.nodeid)
+  system.release(young.nodeid, young.fh)
 })
 
 t.test('an inode stays until the kernel has taken back every lookup', async (t) => {
   const system = await fileSystem(t)
-  const { nodeid } = system.create(ROOT, 'a.db')
-  system.release(nodeid)
+  const { nodeid, fh } = system.create(ROOT, 'a.db')
+  system.release(nodeid, fh)
   for (let i = 0; i < 3; i++) system.lookup(ROOT, 'a.db')
   system.forget(nodeid, 3)
   t.equal(system.getattr(nodeid).attr.ino, nodeid)
@@ -108,7 +110,8 @@ t.test('a file that cannot be created leaves nothing behind', async (t) => {
   for (const name of ['a.db', 'a.db-journal']) t.throws(() => system.create(ROOT, name), { code: 'EEXIST' })
   t.same([...store.all()], [])
   fs.rmSync(inTheWay)
-  system.release(system.create(ROOT, 'a.db').nodeid)
+  const { nodeid, fh } = system.create(ROOT, 'a.db')
+  system.release(nodeid, fh)
   t.same(
     [...store.all()].map(({ name }) => name),
     ['a.db'],
@@ -118,8 +121,8 @@ t.test('a file that cannot be created leaves nothing behind', async (t) => {
 t.test('what the mount refuses', async (t) => {
   const { EACCES, EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR, EOPNOTSUPP, EPERM } = constants.errno
   const system = await fileSystem(t)
-  const { nodeid } = system.create(ROOT, 'a.db')
-  system.release(nodeid)
+  const { nodeid, fh } = system.create(ROOT, 'a.db')
+  system.release(nodeid, fh)
   t.equal(
     errnoOf(() => system.create(ROOT, 'x'.repeat(250))),
     ENAMETOOLONG,
@@ -178,7 +181,7 @@ t.test('what the mount refuses', async (t) => {
 
 t.test('what is listed and how it looks', async (t) => {
   const system = await fileSystem(t)
-  const { nodeid } = system.create(ROOT, 'a.db')
+  const { nodeid, fh } = system.create(ROOT, 'a.db')
   const { attr } = system.getattr(nodeid)
   t.match(attr, { mode: 0o100666, nlink: 1, size: 0, ...OWNER })
   t.same(
@@ -194,7 +197,7 @@ t.test('what is listed and how it looks', async (t) => {
   t.equal(system.lookup(ROOT, 'a.db-pos').nodeid, 0)
   t.equal(system.lookup(ROOT, '.primary').nodeid, 0)
   t.equal(system.setattr(nodeid, { size: 4096 }).attr.size, 4096)
-  system.release(nodeid)
+  system.release(nodeid, fh)
   system.unlink(ROOT, 'a.db')
   t.same(
     [...system.readdir(ROOT, 0, 0)].map((entry) => entry.name),
