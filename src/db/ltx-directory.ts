@@ -10,14 +10,17 @@ export interface LtxEntry {
   maxTxid: bigint
 }
 
-/** The LTX files of a directory in TXID order. Other names (temporary files) are passed over; no file is opened. */
+/**
+ * The LTX files of a directory in the order of their last TXID; of two that end alike the one that reaches back further is last, as LiteFS
+ * takes it too: a snapshot that arrived stands behind the files that it overtakes, until they are removed. Other names (temporary files) are passed over; no file is opened.
+ */
 export function listLtxDirectory(directory: string): LtxEntry[] {
   const entries: LtxEntry[] = []
   for (const name of readdirSync(directory)) {
     const range = parseLtxName(name)
     if (range) entries.push({ path: join(directory, name), name, ...range })
   }
-  return entries.sort((a, b) => compare(a.minTxid, b.minTxid) || compare(a.maxTxid, b.maxTxid))
+  return entries.sort((a, b) => compare(a.maxTxid, b.maxTxid) || compare(b.minTxid, a.minTxid))
 }
 
 /** The last of the LTX files among `names`, which stand in any order. As they have leading zeros, the order of names is that of TXIDs. */

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import fsp from 'node:fs/promises'
 import path from 'node:path'
@@ -18,6 +17,7 @@ import { DATABASE_HEADER_SIZE, parseDatabaseHeader } from '../sqlite/database-he
 import { CommitFeed, type DurableCommit } from './commit-feed.js'
 import { DataDirectory } from './data-directory.js'
 import { freezeDurable } from './freeze-durable.js'
+import { Identity } from './identity.js'
 import { LocalFiles } from './local-files.js'
 import { LtxLog } from './ltx-log.js'
 import { replayLtxLog } from './ltx-log-replay.js'
@@ -50,6 +50,7 @@ export interface StoreOptions {
 export class Store {
   /** What the mount has besides databases. */
   readonly local: LocalFiles
+  readonly identity: Identity
   readonly #options: StoreOptions
   readonly #data: DataDirectory
   readonly #ltxLog: LtxLog
@@ -67,8 +68,10 @@ export class Store {
     ltxLog: LtxLog,
     databases: Map<string, Database>,
     feed: CommitFeed,
+    identity: Identity,
   ) {
     this.#options = options
+    this.identity = identity
     this.#data = data
     this.#ltxLog = ltxLog
     this.local = new LocalFiles(options.dataDir)
@@ -76,7 +79,7 @@ export class Store {
     this.feed = feed
     this.#settings = {
       sink: ltxLog,
-      nodeId: randomBytes(8).readBigUInt64BE(),
+      nodeId: identity.nodeId,
       compress: options.compress,
       syncEveryCommit: options.syncEveryCommit,
       now: Date.now,
@@ -94,6 +97,7 @@ export class Store {
   /** Opens the data directory and recovers every database in it. Throws a system error, or when another process uses the directory. */
   static async open(options: StoreOptions): Promise<Store> {
     const data = DataDirectory.open(options.dataDir)
+    const identity = Identity.load(options.dataDir)
     const logDir = path.join(options.dataDir, 'ltxlog')
     fs.mkdirSync(logDir, { recursive: true })
     const segments = [LogSegment.open(path.join(logDir, '0')), LogSegment.open(path.join(logDir, '1'))] as const
@@ -104,7 +108,7 @@ export class Store {
     const feed = new CommitFeed({ databases: () => databases.values(), publish: options.publish })
     const ltxLog = new LtxLog(options.dataDir, options.log, segments, sequence, feed)
     endIntent(options.dataDir)
-    const store = new Store(options, data, ltxLog, databases, feed)
+    const store = new Store(options, data, ltxLog, databases, feed, identity)
     for (const name of data.databaseNames()) await store.#recover(name)
     for (const database of [...store.all()]) store.#place(database)
     return store

@@ -1,0 +1,70 @@
+import { randomBytes } from 'node:crypto'
+import fs from 'node:fs'
+import path from 'node:path'
+import { syncDirectory } from '../db/ltx-spool.js'
+
+/** LiteFS' cluster ids: 16 upper-case hex digits after this prefix; it checks prefix and length only, and so do we. */
+const CLUSTER_ID = /^LFSC\S{16}$/
+
+/** Who this node is to others. */
+export class Identity {
+  /**
+   * Another one in each run, as in LiteFS since August 2023 (its issue 361): a copy of a data directory would otherwise have the same and could not connect to
+   * the original, and a node would skip a transaction as its own that it lost in a crash. The file `id` of older versions is left alone.
+   */
+  readonly nodeId: bigint = randomBytes(8).readBigUInt64BE()
+  readonly #file: string
+  #clusterId: string | undefined
+
+  private constructor(file: string, clusterId: string | undefined) {
+    this.#file = file
+    this.#clusterId = clusterId
+  }
+
+  /** Reads `clusterid` where it is there. Throws when it holds no cluster id: to go on without would let the node join any cluster. */
+  static load(dataDir: string): Identity {
+    const file = path.join(dataDir, 'clusterid')
+    if (!fs.existsSync(file)) return new Identity(file, undefined)
+    const clusterId = fs.readFileSync(file, 'utf8').trim()
+    if (!CLUSTER_ID.test(clusterId)) {
+      throw new Error(
+        `Cannot read cluster id: ${file} holds ${JSON.stringify(clusterId.slice(0, 40))}, not LFSC and 16 characters; restore it, ` +
+          'or remove it to let this node join another cluster',
+      )
+    }
+    return new Identity(file, clusterId)
+  }
+
+  /** The cluster that this node's data belongs to; undefined before it first was in one. */
+  get clusterId(): string | undefined {
+    return this.#clusterId
+  }
+
+  /** Joins a cluster, for good: on disk when it returns. Throws where `clusterId` is none or the node is in another one already. */
+  joinCluster(clusterId: string): void {
+    if (clusterId === this.#clusterId) return
+    if (!CLUSTER_ID.test(clusterId))
+      throw new Error(`Cannot join cluster ${JSON.stringify(clusterId)}: that is no cluster id`)
+    if (this.#clusterId !== undefined) {
+      throw new Error(
+        `Cannot join cluster ${clusterId}: this node's data belongs to ${this.#clusterId}; remove ${this.#file} to give it up`,
+      )
+    }
+    const temporary = `${this.#file}.tmp`
+    const fd = fs.openSync(temporary, 'w', 0o644)
+    try {
+      fs.writeFileSync(fd, `${clusterId}\n`)
+      fs.fsyncSync(fd)
+    } finally {
+      fs.closeSync(fd)
+    }
+    fs.renameSync(temporary, this.#file)
+    syncDirectory(path.dirname(this.#file))
+    this.#clusterId = clusterId
+  }
+}
+
+/** A cluster id for a new cluster. */
+export function newClusterId(): string {
+  return `LFSC${randomBytes(8).toString('hex').toUpperCase()}`
+}
