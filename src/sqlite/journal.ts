@@ -144,6 +144,40 @@ export function superJournalName(readAt: ReadAt, size: number): string | undefin
   return text === '' ? undefined : text
 }
 
+/**
+ * The header of a journal with one segment, filling a sector: `header.sectorSize` bytes. With a record count of zero nothing is rolled
+ * back; so write it last, or again, when the records are there.
+ */
+export function encodeJournalHeader(header: JournalHeader): Uint8Array {
+  const bytes = new Uint8Array(header.sectorSize)
+  const view = new DataView(bytes.buffer)
+  bytes.set(MAGIC)
+  view.setUint32(8, header.recordCount)
+  view.setUint32(12, header.nonce)
+  view.setUint32(16, header.initialPageCount)
+  view.setUint32(20, header.sectorSize)
+  view.setUint32(24, header.pageSize)
+  return bytes
+}
+
+/** Bytes of a record for a page of `pageSize` bytes. */
+export function journalRecordSize(pageSize: number): number {
+  return pageSize + RECORD_OVERHEAD
+}
+
+/** Completes the record at `offset` of `bytes`, where the page stands already behind 4 bytes for its number. */
+export function sealJournalRecord(
+  bytes: Uint8Array,
+  offset: number,
+  pgno: number,
+  header: Pick<JournalHeader, 'nonce' | 'pageSize'>,
+): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + offset, journalRecordSize(header.pageSize))
+  const page = offset + 4
+  view.setUint32(0, pgno)
+  view.setUint32(4 + header.pageSize, pageChecksum(bytes.subarray(page, page + header.pageSize), header.nonce))
+}
+
 /** Later headers give only their record count and nonce; SQLite wants a whole sector for them but does not look at the rest. */
 function readSegmentHeader(
   reader: ChunkReader,

@@ -13,6 +13,10 @@ import { walChecksum } from '../native.js'
 import { WAL_READ_LOCK_COUNT } from './locks.js'
 
 export const WAL_INDEX_HEADER_SIZE = 136
+/** Where the checkpoint information begins, and of it the read marks; both in bytes. */
+export const NBACKFILL_OFFSET = 96
+export const READ_MARKS_OFFSET = 100
+export const NBACKFILL_ATTEMPTED_OFFSET = 128
 /** Value of a read mark that nobody uses. */
 export const READ_MARK_UNUSED = 0xffffffff
 
@@ -66,8 +70,53 @@ export function parseWalIndexHeader(bytes: Uint8Array): WalIndexHeader {
     s2: view.getUint32(28, LITTLE_ENDIAN),
     salt1: view.getUint32(32),
     salt2: view.getUint32(36),
-    nBackfill: view.getUint32(96, LITTLE_ENDIAN),
-    readMarks: Array.from({ length: WAL_READ_LOCK_COUNT }, (_, slot) => view.getUint32(100 + 4 * slot, LITTLE_ENDIAN)),
+    nBackfill: view.getUint32(NBACKFILL_OFFSET, LITTLE_ENDIAN),
+    readMarks: Array.from({ length: WAL_READ_LOCK_COUNT }, (_, slot) =>
+      view.getUint32(READ_MARKS_OFFSET + 4 * slot, LITTLE_ENDIAN),
+    ),
+  }
+}
+
+/** What a writer decides of the header; the rest of WalIndexHeader belongs to readers and checkpoints. */
+export type WalIndexCommit = Pick<
+  WalIndexHeader,
+  'changeCounter' | 'bigEndian' | 'pageSize' | 'mxFrame' | 'nPage' | 's1' | 's2' | 'salt1' | 'salt2'
+>
+
+/** One copy of the header, initialised and with its checksum: 48 bytes. */
+export function encodeWalIndexCopy(header: WalIndexCommit): Uint8Array {
+  const bytes = new Uint8Array(COPY_SIZE)
+  const view = new DataView(bytes.buffer)
+  view.setUint32(0, VERSION, LITTLE_ENDIAN)
+  view.setUint32(8, header.changeCounter, LITTLE_ENDIAN)
+  view.setUint8(12, 1)
+  view.setUint8(13, header.bigEndian ? 1 : 0)
+  // 65536 does not fit: its bit 16 is kept in bit 0.
+  view.setUint16(14, (header.pageSize & 0xff00) | (header.pageSize >> 16), LITTLE_ENDIAN)
+  view.setUint32(16, header.mxFrame, LITTLE_ENDIAN)
+  view.setUint32(20, header.nPage, LITTLE_ENDIAN)
+  view.setUint32(24, header.s1, LITTLE_ENDIAN)
+  view.setUint32(28, header.s2, LITTLE_ENDIAN)
+  view.setUint32(32, header.salt1)
+  view.setUint32(36, header.salt2)
+  const state = new Uint32Array(2)
+  walChecksum(state, bytes, 0, CHECKED_SIZE, !LITTLE_ENDIAN)
+  view.setUint32(40, state[0] ?? 0, LITTLE_ENDIAN)
+  view.setUint32(44, state[1] ?? 0, LITTLE_ENDIAN)
+  return bytes
+}
+
+/**
+ * Puts a copy of the header into a wal-index that others read at the same time, so that they take either the old header or the new one:
+ * the second copy is written before the first, and they read the first before the second. `words` begins with the wal-index.
+ */
+export function publishWalIndexCopy(words: Uint32Array, copy: Uint8Array): void {
+  const source = new Uint32Array(copy.buffer, copy.byteOffset, COPY_SIZE / 4)
+  for (const start of [source.length, 0]) {
+    // Sequentially consistent stores keep their order, also behind all that was written before.
+    source.forEach((word, i) => {
+      Atomics.store(words, start + i, word)
+    })
   }
 }
 

@@ -1,0 +1,192 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Log } from '../log.js'
+import type { Position } from '../ltx/names.js'
+import type { LtxBody } from './ltx-body.js'
+import type { ApplierCommand, ApplierReport, ApplierSettings } from './messages.js'
+
+/** One or more consecutive transactions as one LTX file, received whole and verified. */
+export interface VerifiedLtx {
+  readonly minTxid: bigint
+  readonly maxTxid: bigint
+  /** Checksum of the database before it; zero for a snapshot. */
+  readonly preApply: bigint
+  readonly postApply: bigint
+  readonly body: LtxBody
+}
+
+/** Whoever must know of a transaction before it is applied: the thread that serves the mount and keeps the positions. */
+export interface Gate {
+  /** Lets the applier's process `pid` write this transaction to the database. Resolves to false when it is there already. Rejects when it does not follow. */
+  announce(name: string, ltx: VerifiedLtx, pid: number): Promise<boolean>
+  /** The transaction has been applied, or cannot be: nothing more of it may be written. Resolves once its position is in force. */
+  conclude(name: string, ltx: VerifiedLtx, applied: boolean): Promise<void>
+}
+
+export interface ApplierOptions extends ApplierSettings {
+  /** The compiled entry of the process, src/apply/main.ts. */
+  readonly script: string
+  readonly gate: Gate
+  readonly log: Log
+}
+
+/** Bytes of LTX files that may wait for the applier at once; a file on disk counts as none. */
+const MAX_WAITING_BYTES = 32 << 20
+/** How often one transaction may see the process die before it counts as the reason. */
+const MAX_DEATHS = 5
+/** Wait before a process that died is started again, after the first time, milliseconds; doubled each time. */
+const RESTART_MS = 50
+
+interface Waiting {
+  resolve(position: Position | undefined): void
+  reject(error: Error): void
+}
+
+/** The process died under a command. */
+class DeathError extends Error {
+  override name = 'DeathError'
+}
+
+/**
+ * Applies transactions to the databases of a directory, in a process of its own. A process that dies is started again, and what it was
+ * doing is done again: half of a transaction is never seen.
+ */
+export class Applier {
+  readonly #options: ApplierOptions
+  readonly #waiting = new Map<number, Waiting>()
+  readonly #last = new Map<string, Promise<unknown>>()
+  readonly #room: (() => void)[] = []
+  #child: ChildProcess | undefined
+  #nextId = 1
+  #waitingBytes = 0
+  #closed = false
+
+  constructor(options: ApplierOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Applies a file and resolves to the position after it: every reader that begins then sees it. Transactions of one database are applied in
+   * the order of the calls. Rejects with readers seeing nothing of it. The bytes must not change meanwhile.
+   */
+  async apply(name: string, ltx: VerifiedLtx): Promise<Position> {
+    const bytes = 'bytes' in ltx.body ? ltx.body.bytes.length : 0
+    while (this.#waitingBytes > 0 && this.#waitingBytes + bytes > MAX_WAITING_BYTES) {
+      await new Promise<void>((resolve) => this.#room.push(resolve))
+    }
+    this.#waitingBytes += bytes
+    try {
+      return await this.#inTurn(name, () => this.#applyNow(name, ltx))
+    } finally {
+      this.#waitingBytes -= bytes
+      for (const resolve of this.#room.splice(0)) resolve()
+    }
+  }
+
+  /** Lets go of a database: before this node becomes the primary, and others write to it. */
+  async release(name: string): Promise<void> {
+    await this.#inTurn(name, async () => {
+      if (this.#child === undefined) return
+      try {
+        await this.#send(this.#child, (id) => ({ type: 'release', id, database: name }))
+      } catch (error) {
+        // A process that has died holds nothing.
+        if (!(error instanceof DeathError)) throw error
+      }
+    })
+  }
+
+  /** Resolves when the process has ended. What is being applied is finished or rejected first. */
+  async close(): Promise<void> {
+    this.#closed = true
+    await Promise.allSettled(this.#last.values())
+    const child = this.#child
+    if (child === undefined) return
+    const exited = once(child, 'exit')
+    child.disconnect()
+    await exited
+  }
+
+  #inTurn<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const result = (this.#last.get(name) ?? Promise.resolve()).then(work)
+    const settled = result.catch(() => {})
+    this.#last.set(name, settled)
+    void settled.then(() => {
+      if (this.#last.get(name) === settled) this.#last.delete(name)
+    })
+    return result
+  }
+
+  async #applyNow(name: string, ltx: VerifiedLtx): Promise<Position> {
+    const { gate, log } = this.#options
+    const after = { txid: ltx.maxTxid, checksum: ltx.postApply }
+    for (let deaths = 0; ; ) {
+      if (this.#closed) throw new Error(`Cannot apply a transaction to ${name}: the node is stopping`)
+      const child = this.#running()
+      if (!(await gate.announce(name, ltx, child.pid ?? 0))) return after
+      let applied = false
+      try {
+        await this.#send(child, (id) => ({ type: 'apply', id, database: name, body: ltx.body }))
+        applied = true
+      } catch (error) {
+        if (!(error instanceof DeathError) || ++deaths === MAX_DEATHS) throw error
+        log.warn(`${error.message} while it applied a transaction to ${name}, starting it again`)
+        await delay(RESTART_MS * 2 ** (deaths - 1))
+      } finally {
+        await gate.conclude(name, ltx, applied)
+      }
+      if (applied) return after
+    }
+  }
+
+  #send(child: ChildProcess, commandOf: (id: number) => ApplierCommand): Promise<Position | undefined> {
+    if (child !== this.#child) return Promise.reject(new DeathError('the applier ended'))
+    const id = this.#nextId++
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject })
+      // An error means that the channel has closed; the exit, which follows, tells everybody who waits.
+      child.send(commandOf(id), () => {})
+    })
+  }
+
+  #running(): ChildProcess {
+    this.#child ??= this.#start()
+    return this.#child
+  }
+
+  #start(): ChildProcess {
+    const { script, dir, sync, busyTimeoutMs } = this.#options
+    const settings: ApplierSettings = { dir, sync, busyTimeoutMs }
+    const child = fork(script, [JSON.stringify(settings)], {
+      execArgv: [],
+      serialization: 'advanced',
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    })
+    child.on('message', (message: ApplierReport) => this.#hear(message))
+    const lost = (message: string) => {
+      if (child === this.#child) this.#lost(new DeathError(message))
+    }
+    child.on('error', (error) => lost(`the applier cannot be started: ${error.message}`))
+    child.on('exit', (code, signal) => lost(`the applier ended with ${signal ?? `code ${code}`}`))
+    return child
+  }
+
+  #lost(error: Error): void {
+    this.#child = undefined
+    const waiting = [...this.#waiting.values()]
+    this.#waiting.clear()
+    for (const { reject } of waiting) reject(error)
+  }
+
+  #hear(message: ApplierReport): void {
+    if (message.type === 'warning') {
+      this.#options.log.warn(message.error.message)
+      return
+    }
+    const waiting = this.#waiting.get(message.id)
+    this.#waiting.delete(message.id)
+    if (message.type === 'done') waiting?.resolve(message.position)
+    else waiting?.reject(message.error)
+  }
+}

@@ -1,0 +1,62 @@
+import path from 'node:path'
+import { describeError } from '../log.js'
+import type { ApplierCommand, ApplierReport, ApplierSettings } from './messages.js'
+import { ReplicaDatabase } from './replica-database.js'
+
+/**
+ * Entry of the applier process, which applies transactions through the mount: a process of its own, since a thread that waits for its own
+ * process' mount could never be ended. It writes on its main thread alone, whose id is the process' own: by that the mount knows it.
+ */
+
+const settings = JSON.parse(process.argv[2] ?? '{}') as ApplierSettings
+const ending = new AbortController()
+const databases = new Map<string, ReplicaDatabase>()
+
+function report(message: ApplierReport): void {
+  process.send?.(message)
+}
+
+function databaseOf(name: string): ReplicaDatabase {
+  let database = databases.get(name)
+  if (database === undefined) {
+    const options = { sync: settings.sync, busyTimeoutMs: settings.busyTimeoutMs, signal: ending.signal }
+    database = new ReplicaDatabase(path.join(settings.dir, name), options, (error) =>
+      report({ type: 'warning', error }),
+    )
+    databases.set(name, database)
+  }
+  return database
+}
+
+async function obey(command: ApplierCommand): Promise<void> {
+  const database = databaseOf(command.database)
+  try {
+    if (command.type === 'apply') {
+      report({ type: 'done', id: command.id, position: await database.apply(command.body) })
+    } else {
+      databases.delete(command.database)
+      await database.close()
+      report({ type: 'done', id: command.id, position: undefined })
+    }
+  } catch (error) {
+    report({ type: 'failed', id: command.id, error: error instanceof Error ? error : new Error(String(error)) })
+  }
+}
+
+/** The node is gone, or asks to end by hanging up: what is being applied is done or never was. */
+async function end(): Promise<void> {
+  ending.abort(new Error('the node is stopping'))
+  for (const database of databases.values()) await database.close()
+  process.exit(0)
+}
+
+process.on('message', (command: ApplierCommand) => void obey(command))
+process.on('disconnect', () => {
+  end().catch((error: Error) => {
+    process.stderr.write(`applier: ${describeError(error)}\n`)
+    process.exit(1)
+  })
+})
+// A signal to the whole process group is for the node, which ends this process when nothing more is to be applied.
+process.on('SIGINT', () => {})
+process.on('SIGTERM', () => {})

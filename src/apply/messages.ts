@@ -1,0 +1,24 @@
+import type { Position } from '../ltx/names.js'
+import type { LtxBody } from './ltx-body.js'
+
+/** What the applier process is told when it starts: its one argument, as JSON. */
+export interface ApplierSettings {
+  /** The directory with the databases: the mount. */
+  readonly dir: string
+  /** See ApplyOptions. */
+  readonly sync: boolean
+  readonly busyTimeoutMs: number
+}
+
+/** From the node to the applier process. Each is answered by one `done` or `failed` of the same id. */
+export type ApplierCommand =
+  | { readonly type: 'apply'; readonly id: number; readonly database: string; readonly body: LtxBody }
+  /** Let go of a database, so that others may change its journal mode or remove its log. */
+  | { readonly type: 'release'; readonly id: number; readonly database: string }
+
+/** From the applier process to the node. */
+export type ApplierReport =
+  | { readonly type: 'done'; readonly id: number; readonly position: Position | undefined }
+  | { readonly type: 'failed'; readonly id: number; readonly error: Error }
+  /** Something that is tried again. */
+  | { readonly type: 'warning'; readonly error: Error }

@@ -1,0 +1,196 @@
+import fs from 'node:fs'
+import type { Position } from '../ltx/names.js'
+import { DATABASE_HEADER_SIZE, isWalMode, parseDatabaseHeader } from '../sqlite/database-header.js'
+import { DatabaseLocks, retry } from './database-locks.js'
+import { type DatabasePaths, databasePaths } from './database-paths.js'
+import { type LtxBody, readLtx, summarizeLtx } from './ltx-body.js'
+import { type Plan, planTransaction, writeAsLog, writeTransaction } from './rollback-write.js'
+import { type ApplyOptions, openSqlite } from './sqlite-connection.js'
+import { WalSession } from './wal-session.js'
+import { readPadded } from './write-fully.js'
+
+/** How often a log with something left to do is looked after, and after how long without a transaction it is let go, milliseconds. */
+const UPKEEP_MS = 1000
+const IDLE_MS = 60_000
+/** Each attempt after the first means that the database was recovered or changed its journal mode meanwhile. */
+const MAX_ATTEMPTS = 10
+
+/** One database that transactions of another node are applied to, beside any number of readers. One call at a time. */
+export class ReplicaDatabase {
+  readonly #paths: DatabasePaths
+  readonly #options: ApplyOptions
+  readonly #report: (error: Error) => void
+  #session: WalSession | undefined
+  /** Calls and upkeep, one after the other. */
+  #last: Promise<unknown> = Promise.resolve()
+  #upkeep: NodeJS.Timeout | undefined
+  #usedMs = 0
+
+  /** `database` is the path of the database file; `report` hears of upkeep that failed, which is tried again. */
+  constructor(database: string, options: ApplyOptions, report: (error: Error) => void) {
+    this.#paths = databasePaths(database)
+    this.#options = options
+    this.#report = report
+  }
+
+  /**
+   * Applies the transactions of one LTX file, as one, and resolves to the position after it. The file must have been verified and must
+   * follow what is there; applying it again changes nothing. When it rejects, readers see nothing of it.
+   */
+  apply(body: LtxBody): Promise<Position> {
+    return this.#inTurn(async () => {
+      const { header, after } = summarizeLtx(body)
+      if (header.commit === 0) this.#drop(body)
+      else await this.#applyPages(body, header.pageSize)
+      return after
+    })
+  }
+
+  /** Lets go of the database, as a connection that is closed; the next transaction opens it again. */
+  close(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#leave()
+    })
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(work)
+    this.#last = result.catch(() => {})
+    return result
+  }
+
+  async #applyPages(body: LtxBody, pageSize: number): Promise<void> {
+    this.#usedMs = Date.now()
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      const session = await this.#openLog()
+      if (session?.header.pageSize === pageSize) {
+        await session.apply(body)
+        this.#scheduleUpkeep()
+        return
+      }
+      if (session !== undefined) await this.#endLog()
+      if (await this.#applyWithJournal(body)) return
+    }
+    throw new Error(`Cannot write to ${this.#paths.database}: its journal mode changes all the time`)
+  }
+
+  /** The session of a database with a log; undefined for one without, or none at all. */
+  async #openLog(): Promise<WalSession | undefined> {
+    if (this.#session === undefined && this.#hasLog()) {
+      this.#session = await WalSession.open(this.#paths, this.#options)
+    }
+    return this.#session
+  }
+
+  /** Whether SQLite would open the database with a log: one is there, or the header asks for it. An empty database has none. */
+  #hasLog(): boolean {
+    if (!fs.existsSync(this.#paths.database)) return false
+    const fd = fs.openSync(this.#paths.database, 'r')
+    try {
+      return fs.fstatSync(fd).size > 0 && hasLog(this.#paths, fd)
+    } finally {
+      fs.closeSync(fd)
+    }
+  }
+
+  /** Waits until nobody else has the database open: a log cannot change its page size. */
+  async #endLog(): Promise<void> {
+    const { busyTimeoutMs, signal } = this.#options
+    const what = `change the page size of ${this.#paths.database}, which connections have open in WAL mode`
+    await retry(async () => (await this.#openLog()) === undefined || this.#leave(), what, busyTimeoutMs, signal)
+  }
+
+  /** False when the database turns out to have a log, or had to be recovered first: look again. */
+  async #applyWithJournal(body: LtxBody): Promise<boolean> {
+    const fd = fs.openSync(this.#paths.database, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644)
+    const locks = new DatabaseLocks(fd)
+    const { busyTimeoutMs, signal } = this.#options
+    const what = `write to ${this.#paths.database}`
+    let hot = false
+    try {
+      await retry(() => (locks.shared() && locks.reserved()) || releasing(locks), what, busyTimeoutMs, signal)
+      hot = isHot(this.#paths, fd)
+      if (hot || (fs.fstatSync(fd).size > 0 && hasLog(this.#paths, fd))) return false
+      const plan = planTransaction(fd, body)
+      await retry(() => locks.exclusive(), what, busyTimeoutMs, signal)
+      hot = true
+      this.#write(fd, body, plan)
+      hot = false
+      return true
+    } finally {
+      locks.unlock()
+      fs.closeSync(fd)
+      if (hot) (await openSqlite(this.#paths.database, this.#options)).close()
+    }
+  }
+
+  #write(fd: number, body: LtxBody, plan: Plan): void {
+    if (plan.pageCount === 0) for (const stale of [this.#paths.wal, this.#paths.shm]) fs.rmSync(stale, { force: true })
+    if (plan.unnoticed) writeAsLog(this.#paths, body, plan)
+    else writeTransaction(fd, this.#paths, body, plan, this.#options.sync)
+  }
+
+  /** As on the node where it was dropped: the names go, and whoever has the files open keeps them. */
+  #drop(body: LtxBody): void {
+    readLtx(body, (decoder) => decoder.verify())
+    this.#session?.close()
+    this.#session = undefined
+    // The database first: a log without its database is no danger to the next one of that name, a database without its log is torn.
+    const { database, journal, wal, shm } = this.#paths
+    for (const path of [database, journal, wal, shm]) fs.rmSync(path, { force: true })
+  }
+
+  /** Closes the session; false where others keep the log in use. */
+  #leave(): boolean {
+    clearTimeout(this.#upkeep)
+    this.#upkeep = undefined
+    const session = this.#session
+    this.#session = undefined
+    return session?.leave() ?? true
+  }
+
+  #scheduleUpkeep(): void {
+    this.#upkeep ??= setTimeout(() => {
+      this.#upkeep = undefined
+      this.#inTurn(async () => this.#keepUp()).catch((error: Error) => {
+        this.#report(new Error(`Cannot look after the log of ${this.#paths.database}, trying again`, { cause: error }))
+        this.#scheduleUpkeep()
+      })
+    }, UPKEEP_MS)
+  }
+
+  /** What readers stood in the way of: copying the log to the database, and going over to a rollback journal. */
+  async #keepUp(): Promise<void> {
+    const session = this.#session
+    if (session === undefined) return
+    const done = session.checkpointed || session.checkpoint()
+    if (Date.now() - this.#usedMs > IDLE_MS || (done && !isWalMode(session.header))) this.#leave()
+    else this.#scheduleUpkeep()
+  }
+}
+
+function releasing(locks: DatabaseLocks): false {
+  locks.unlock()
+  return false
+}
+
+function hasLog(paths: DatabasePaths, fd: number): boolean {
+  const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
+  readPadded(fd, bytes, 0)
+  const header = parseDatabaseHeader(bytes)
+  if (header !== undefined && isWalMode(header)) return true
+  return (fs.statSync(paths.wal, { throwIfNoEntry: false })?.size ?? 0) > 0
+}
+
+/** With RESERVED held: whether a writer died, and its journal is to be rolled back. */
+function isHot(paths: DatabasePaths, database: number): boolean {
+  if (fs.fstatSync(database).size === 0 || !fs.existsSync(paths.journal)) return false
+  const fd = fs.openSync(paths.journal, 'r')
+  try {
+    const first = new Uint8Array(1)
+    readPadded(fd, first, 0)
+    return first[0] !== 0
+  } finally {
+    fs.closeSync(fd)
+  }
+}

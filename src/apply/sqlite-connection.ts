@@ -1,0 +1,39 @@
+import Sqlite from 'better-sqlite3'
+import { retry } from './database-locks.js'
+
+/** How transactions are applied. */
+export interface ApplyOptions {
+  /** Wait for the disk where SQLite's default settings would. Not needed where the LTX files survive a power cut, and can be applied again. */
+  readonly sync: boolean
+  /** How long to wait for readers and other writers, milliseconds. */
+  readonly busyTimeoutMs: number
+  /** Ends what waits. */
+  readonly signal: AbortSignal
+}
+
+/**
+ * Opens a database and begins to read it, so that SQLite recovers what a writer that died left: a hot journal, a wal-index.
+ * Throws BusyError, or SqliteError when it is no database.
+ */
+export async function openSqlite(file: string, options: ApplyOptions): Promise<Sqlite.Database> {
+  const connection = new Sqlite(file, { fileMustExist: true, timeout: 0 })
+  try {
+    connection.pragma(`synchronous = ${options.sync ? 'NORMAL' : 'OFF'}`)
+    await retry(() => read(connection), `read ${file}`, options.busyTimeoutMs, options.signal)
+    return connection
+  } catch (error) {
+    connection.close()
+    throw error
+  }
+}
+
+/** False where somebody has it locked. */
+function read(connection: Sqlite.Database): boolean {
+  try {
+    connection.pragma('schema_version')
+    return true
+  } catch (error) {
+    if (error instanceof Sqlite.SqliteError && error.code.startsWith('SQLITE_BUSY')) return false
+    throw error
+  }
+}

@@ -1,0 +1,252 @@
+import { randomBytes } from 'node:crypto'
+import fs from 'node:fs'
+import type Sqlite from 'better-sqlite3'
+import { DATABASE_HEADER_SIZE, type DatabaseHeader, parseDatabaseHeader } from '../sqlite/database-header.js'
+import { encodeWalHeader, FRAME_HEADER_SIZE, parseWalHeader, WAL_HEADER_SIZE, type WalHeader } from '../sqlite/wal.js'
+import type { WalIndexHeader } from '../sqlite/wal-index.js'
+import type { WalCursor } from '../sqlite/wal-scan.js'
+import { DatabaseLocks, retry } from './database-locks.js'
+import type { DatabasePaths } from './database-paths.js'
+import { FrameWriter } from './frame-writer.js'
+import { type LtxBody, readLtx } from './ltx-body.js'
+import { type ApplyOptions, openSqlite } from './sqlite-connection.js'
+import { WalIndexFile } from './wal-index-file.js'
+import { readPadded, writeFully } from './write-fully.js'
+
+/** Frames between two checkpoints, as many as SQLite's own default. */
+const CHECKPOINT_FRAMES = 1000
+/** A log longer than this, bytes, is cut when all of it is in the database. */
+const LARGE_WAL = 64 << 20
+/** Recoveries of one wal-index in a row, by a real connection: more than one only if somebody damages it meanwhile. */
+const MAX_RECOVERIES = 10
+
+/** In the byte order of the machine the checksums of a log are cheapest, and SQLite writes no others. */
+const BIG_ENDIAN = new Uint8Array(Uint32Array.of(1).buffer)[0] === 0
+
+interface SessionFiles {
+  readonly connection: Sqlite.Database
+  readonly database: number
+  readonly wal: number
+  readonly index: WalIndexFile
+}
+
+/**
+ * A database with a write-ahead log, written to as SQLite's own writer would: readers go on reading what they see, and see the next
+ * transaction when they begin the next one. From `open` to `close` it holds what a connection holds, SHARED on the database and on the
+ * wal-index, so that the log stays and the journal mode with it. Recovery and checkpoints are left to a connection of SQLite.
+ */
+export class WalSession {
+  readonly #paths: DatabasePaths
+  readonly #options: ApplyOptions
+  readonly #files: SessionFiles
+  readonly #index: WalIndexFile
+  readonly #locks: DatabaseLocks
+  #header: DatabaseHeader
+  /** mxFrame at which the next checkpoint is due. */
+  #checkpointAt = CHECKPOINT_FRAMES
+
+  private constructor(paths: DatabasePaths, options: ApplyOptions, files: SessionFiles, header: DatabaseHeader) {
+    this.#paths = paths
+    this.#options = options
+    this.#files = files
+    this.#index = files.index
+    this.#locks = new DatabaseLocks(files.database)
+    this.#header = header
+  }
+
+  /**
+   * Opens the database as a connection would, which recovers it where that is needed. Undefined when it has no log after all.
+   * Throws BusyError, SqliteError, a system error.
+   */
+  static async open(paths: DatabasePaths, options: ApplyOptions): Promise<WalSession | undefined> {
+    const connection = await openSqlite(paths.database, options)
+    const files =
+      connection.pragma('journal_mode', { simple: true }) === 'wal' ? openFiles(paths, connection) : undefined
+    if (files === undefined) {
+      connection.close()
+      return undefined
+    }
+    const session = new WalSession(paths, options, files, readHeader(paths.database, files.database, 0))
+    try {
+      await retry(() => session.#locks.shared(), `lock ${paths.database}`, options.busyTimeoutMs, options.signal)
+      const { valid, mxFrame } = files.index.header()
+      const frame = valid ? files.index.find(1, mxFrame) : 0
+      if (frame > 0) session.#header = readHeader(paths.wal, files.wal, session.#pageOffset(frame))
+      return session
+    } catch (error) {
+      session.close()
+      throw error
+    }
+  }
+
+  /** The database's first page as of the last transaction. */
+  get header(): DatabaseHeader {
+    return this.#header
+  }
+
+  /** Applies one transaction. When it throws, nothing of it is visible, and it may be applied again. */
+  async apply(body: LtxBody): Promise<void> {
+    const index = await this.#lockWriter()
+    try {
+      this.#append(body, this.#index.restartIfDone(index))
+    } finally {
+      this.#index.unlockWriter()
+    }
+    if (this.#index.header().mxFrame >= this.#checkpointAt) this.checkpoint()
+  }
+
+  /**
+   * Copies what readers allow of the log to the database, and cuts a large log when that was all. Returns whether nothing is left to copy.
+   * Throws SqliteError.
+   */
+  checkpoint(): boolean {
+    const done = this.#checkpoint('PASSIVE')
+    const { mxFrame } = this.#index.header()
+    this.#checkpointAt = done ? CHECKPOINT_FRAMES : mxFrame + CHECKPOINT_FRAMES
+    // Where page 1 calls for a rollback journal, only a log with something in it tells new connections that there is one.
+    if (done && this.#header.readVersion === 2 && fs.fstatSync(this.#files.wal).size > LARGE_WAL)
+      this.#checkpoint('TRUNCATE')
+    return done
+  }
+
+  /** Whether every frame of the log is in the database. */
+  get checkpointed(): boolean {
+    const { valid, mxFrame, nBackfill } = this.#index.header()
+    return valid && mxFrame === nBackfill
+  }
+
+  /**
+   * Ends the log if nobody else has the database open: all of it is in the database then, and the log is gone. Closes the session in any
+   * case. Returns whether the log has ended.
+   */
+  leave(): boolean {
+    try {
+      this.checkpoint()
+      this.#files.connection.close()
+      if (!this.#locks.alone() || !this.checkpointed) return false
+      fs.unlinkSync(this.#paths.wal)
+      fs.unlinkSync(this.#paths.shm)
+      return true
+    } finally {
+      this.close()
+    }
+  }
+
+  close(): void {
+    // The connection first: closing a file ends the locks of all connections of this process on it.
+    this.#files.connection.close()
+    this.#index.close()
+    fs.closeSync(this.#files.wal)
+    fs.closeSync(this.#files.database)
+  }
+
+  async #lockWriter(): Promise<WalIndexHeader> {
+    const { busyTimeoutMs, signal } = this.#options
+    for (let recoveries = 0; recoveries < MAX_RECOVERIES; recoveries++) {
+      await retry(() => this.#index.lockWriter(), `write to ${this.#paths.wal}`, busyTimeoutMs, signal)
+      const header = this.#index.header()
+      if (header.valid) return header
+      this.#index.unlockWriter()
+      // Beginning to read recovers the index.
+      this.#files.connection.pragma('schema_version')
+    }
+    throw new Error(`Cannot write to ${this.#paths.wal}: its wal-index is damaged again and again`)
+  }
+
+  #append(body: LtxBody, index: WalIndexHeader): void {
+    const { pageSize } = this.#header
+    const header = index.mxFrame === 0 ? this.#startLog(index) : { ...index, pageSize, sequence: 0 }
+    const offset = WAL_HEADER_SIZE + index.mxFrame * (FRAME_HEADER_SIZE + pageSize)
+    const writer = new FrameWriter(this.#files.wal, header, { offset, s1: header.s1, s2: header.s2 })
+    let firstPage: DatabaseHeader | undefined
+    const pageCount = readLtx(body, (decoder) => {
+      for (const { pgno, data } of decoder.pages()) {
+        if (pgno === 1) firstPage = parseDatabaseHeader(data)
+        writer.add(pgno, data)
+      }
+      return decoder.header.commit
+    })
+    // A transaction without pages may still make the database shorter, and only a frame can say so.
+    if (writer.pgnos.length === 0) writer.add(1, this.#readPage(1, index.mxFrame))
+    this.#publish(index, header, writer, writer.commit(pageCount), pageCount)
+    if (firstPage !== undefined) this.#header = firstPage
+  }
+
+  #publish(index: WalIndexHeader, log: WalHeader, writer: FrameWriter, end: WalCursor, pageCount: number): void {
+    const { pgnos } = writer
+    this.#index.publish(index.mxFrame, pgnos, {
+      changeCounter: (index.changeCounter + 1) >>> 0,
+      bigEndian: log.bigEndian,
+      pageSize: log.pageSize,
+      mxFrame: index.mxFrame + pgnos.length,
+      nPage: pageCount,
+      s1: end.s1,
+      s2: end.s2,
+      salt1: log.salt1,
+      salt2: log.salt2,
+    })
+  }
+
+  /** Writes the header of a log that begins anew. The salts are the index' unless it has none, so that a second attempt writes the same. */
+  #startLog(index: WalIndexHeader): WalHeader {
+    const bytes = new Uint8Array(WAL_HEADER_SIZE)
+    readPadded(this.#files.wal, bytes, 0)
+    const last = parseWalHeader(bytes)
+    const none = index.salt1 === 0 && index.salt2 === 0
+    const salt1 = none ? randomBytes(4).readUInt32BE() : index.salt1
+    const salt2 = none ? randomBytes(4).readUInt32BE() : index.salt2
+    if (last?.salt1 === salt1 && last.salt2 === salt2 && last.pageSize === this.#header.pageSize) return last
+    const sequence = last === undefined ? 0 : (last.sequence + 1) >>> 0
+    const fields = { bigEndian: BIG_ENDIAN, pageSize: this.#header.pageSize, sequence, salt1, salt2 }
+    const encoded = encodeWalHeader(fields)
+    writeFully(this.#files.wal, encoded, 0)
+    const view = new DataView(encoded.buffer)
+    return { ...fields, s1: view.getUint32(24), s2: view.getUint32(28) }
+  }
+
+  #checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): boolean {
+    const [result] = this.#files.connection.pragma(`wal_checkpoint(${mode})`) as {
+      busy: number
+      log: number
+      checkpointed: number
+    }[]
+    return result !== undefined && result.busy === 0 && result.log === result.checkpointed
+  }
+
+  /** A page as of frame `mxFrame`. */
+  #readPage(pgno: number, mxFrame: number): Uint8Array {
+    const page = new Uint8Array(this.#header.pageSize)
+    const frame = this.#index.find(pgno, mxFrame)
+    if (frame === 0) readPadded(this.#files.database, page, (pgno - 1) * page.length)
+    else readPadded(this.#files.wal, page, this.#pageOffset(frame))
+    return page
+  }
+
+  #pageOffset(frame: number): number {
+    return WAL_HEADER_SIZE + (frame - 1) * (FRAME_HEADER_SIZE + this.#header.pageSize) + FRAME_HEADER_SIZE
+  }
+}
+
+function openFiles(paths: DatabasePaths, connection: Sqlite.Database): SessionFiles {
+  const opened: number[] = []
+  const open = (path: string) => {
+    const fd = fs.openSync(path, 'r+')
+    opened.push(fd)
+    return fd
+  }
+  try {
+    return { connection, database: open(paths.database), wal: open(paths.wal), index: WalIndexFile.open(paths.shm) }
+  } catch (error) {
+    connection.close()
+    for (const fd of opened) fs.closeSync(fd)
+    throw error
+  }
+}
+
+function readHeader(path: string, fd: number, offset: number): DatabaseHeader {
+  const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
+  readPadded(fd, bytes, offset)
+  const header = parseDatabaseHeader(bytes)
+  if (header === undefined) throw new Error(`Cannot use ${path}: there is no database header at byte ${offset}`)
+  return header
+}
