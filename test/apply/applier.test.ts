@@ -110,7 +110,7 @@ t.test('it lets go of a database when asked to, and ends with its parent', async
   await applier.close()
   const next = primary.move()
   await t.rejects(
-    applier.apply('db', verified(primary, primary.move())),
+    applier.apply('db', verified(primary, next)),
     /Cannot apply a transaction to db: the node is stopping/,
   )
   t.throws(() => process.kill(gate.pid, 0), /ESRCH/)
