@@ -1,0 +1,126 @@
+// Preloaded into the daemon: makes chosen system calls on files below a directory fail. Works for every call of Node's and of the
+// addon's that changes a file system or brings something to the disk, in any thread.
+//
+//   FAILING_CALLS_DIR      the directory
+//   FAILING_CALLS_CONTROL  a file of 4 KiB, mapped by us and written by the test: a struct control
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+struct control {
+  _Atomic uint32_t armed;   // 0: no call counts or fails
+  uint32_t fail_at;         // the call that fails, counted from 1; 0: none
+  uint32_t all_after;       // 1: so do those after it
+  uint32_t error;           // errno
+  uint32_t torn;            // 1: when it is a write, half of it is made and the next call fails
+  _Atomic uint32_t seen;    // calls since it was armed
+  _Atomic uint32_t failed;  // calls that failed or were torn
+  char what[256];           // the first of these, and its path
+};
+
+static struct control *control;
+static const char *directory;
+static size_t directory_length;
+
+__attribute__((constructor)) static void map_control(void) {
+  const char *path = getenv("FAILING_CALLS_CONTROL");
+  directory = getenv("FAILING_CALLS_DIR");
+  if (path == NULL || directory == NULL) return;
+  directory_length = strlen(directory);
+  const int fd = open(path, O_RDWR | O_CLOEXEC);
+  if (fd < 0) return;
+  void *address = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  close(fd);
+  if (address != MAP_FAILED) control = address;
+}
+
+static bool is_below(const char *path) { return strncmp(path, directory, directory_length) == 0; }
+
+enum verdict { GO, TEAR, FAIL };
+
+static enum verdict judge(const char *call, const char *path) {
+  const uint32_t seen = atomic_fetch_add(&control->seen, 1) + 1;
+  const uint32_t at = control->fail_at;
+  if (at == 0 || seen < at || (seen > at && control->all_after == 0)) return GO;
+  if (atomic_fetch_add(&control->failed, 1) == 0) snprintf(control->what, sizeof control->what, "%s %s", call, path);
+  if (control->torn && seen == at) return TEAR;
+  errno = (int)control->error;
+  return FAIL;
+}
+
+static enum verdict judge_path(const char *call, const char *path) {
+  if (control == NULL || atomic_load(&control->armed) == 0 || !is_below(path)) return GO;
+  return judge(call, path);
+}
+
+static enum verdict judge_fd(const char *call, int fd) {
+  if (control == NULL || atomic_load(&control->armed) == 0) return GO;
+  char link[64], path[PATH_MAX];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  const ssize_t length = readlink(link, path, sizeof path - 1);
+  if (length < 0) return GO;
+  path[length] = '\0';
+  return is_below(path) ? judge(call, path) : GO;
+}
+
+// A call that cannot be torn fails where one that can is torn.
+#define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+#define FAILS(verdict) ((verdict) != GO ? (errno = (int)control->error, true) : false)
+
+ssize_t write(int fd, const void *data, size_t length) {
+  const enum verdict verdict = judge_fd("write", fd);
+  if (verdict == FAIL || (verdict == TEAR && length < 2)) return errno = (int)control->error, -1;
+  return NEXT(write)(fd, data, verdict == TEAR ? length / 2 : length);
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
+  const enum verdict verdict = judge_fd("pwrite", fd);
+  if (verdict == FAIL || (verdict == TEAR && length < 2)) return errno = (int)control->error, -1;
+  return NEXT(pwrite64)(fd, data, verdict == TEAR ? length / 2 : length, offset);
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count) {
+  return FAILS(judge_fd("writev", fd)) ? -1 : NEXT(writev)(fd, parts, count);
+}
+
+ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t offset) {
+  return FAILS(judge_fd("pwritev", fd)) ? -1 : NEXT(pwritev64)(fd, parts, count, offset);
+}
+
+int fsync(int fd) { return FAILS(judge_fd("fsync", fd)) ? -1 : NEXT(fsync)(fd); }
+
+int fdatasync(int fd) { return FAILS(judge_fd("fdatasync", fd)) ? -1 : NEXT(fdatasync)(fd); }
+
+int syncfs(int fd) { return FAILS(judge_fd("syncfs", fd)) ? -1 : NEXT(syncfs)(fd); }
+
+int ftruncate64(int fd, off64_t size) { return FAILS(judge_fd("ftruncate", fd)) ? -1 : NEXT(ftruncate64)(fd, size); }
+
+int fallocate64(int fd, int mode, off64_t offset, off64_t length) {
+  return FAILS(judge_fd("fallocate", fd)) ? -1 : NEXT(fallocate64)(fd, mode, offset, length);
+}
+
+int rename(const char *from, const char *to) { return FAILS(judge_path("rename", to)) ? -1 : NEXT(rename)(from, to); }
+
+int unlink(const char *path) { return FAILS(judge_path("unlink", path)) ? -1 : NEXT(unlink)(path); }
+
+int mkdir(const char *path, mode_t mode) { return FAILS(judge_path("mkdir", path)) ? -1 : NEXT(mkdir)(path, mode); }
+
+int open64(const char *path, int flags, ...) {
+  va_list arguments;
+  va_start(arguments, flags);
+  const mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0;
+  va_end(arguments);
+  return FAILS(judge_path("open", path)) ? -1 : NEXT(open64)(path, flags, mode);
+}
