@@ -54,9 +54,15 @@ export class LtxSpool {
     fs.fsyncSync(this.#fd)
     this.#close()
     fs.renameSync(this.#temporary, file)
-    syncDirectory(path.dirname(file))
     this.#empty()
-    return sink.adopt(file)
+    try {
+      syncDirectory(path.dirname(file))
+      return sink.adopt(file)
+    } catch (error) {
+      // Its transaction fails, so it must not be found under its name.
+      fs.rmSync(file, { force: true })
+      throw error
+    }
   }
 
   discard(): void {

@@ -87,9 +87,10 @@ export class LtxLog implements LtxSink {
   }
 
   undo(file: string): void {
-    this.#put('undo', this.#relative(file), NOTHING)
+    // Not only when the log takes the record: the file would be written after all, and the next start would go by it.
     this.#writer.remove(file)
     this.#watcher.undone(file)
+    this.#put('undo', this.#relative(file), NOTHING)
   }
 
   sync(sequence: number): void {

@@ -1,6 +1,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
+import { LtxSpool, MEMORY_LIMIT } from '../../src/db/ltx-spool.js'
 import { LtxLog } from '../../src/store/ltx-log.js'
 import { decodeRecord, encodeRecord, retiredThrough } from '../../src/store/ltx-log-record.js'
 import { replayLtxLog } from '../../src/store/ltx-log-replay.js'
@@ -162,4 +163,26 @@ t.test('records: what was written is read, anything else is not', async (t) => {
     if (found !== undefined && found.next > bytes.length + 8) t.fail('a record past the end')
   }
   t.equal(accepted, 0, 'no damaged record is taken for sound')
+})
+
+t.test('a transaction is taken back although the disk takes no more', async (t) => {
+  const dir = testDirectory(t)
+  fs.mkdirSync(path.join(dir, 'ltx'))
+  const segments = openSegments(dir)
+  const log = new LtxLog(dir, silent, segments, 0, unwatched)
+  const file = path.join(dir, 'ltx', '1.ltx')
+  const large = path.join(dir, 'ltx', '2.ltx')
+  log.append(file, Buffer.from('one'))
+  const [segment] = segments
+  const { append } = segment
+  segment.append = () => {
+    throw Object.assign(new Error('EIO: i/o error, write'), { code: 'EIO' })
+  }
+  t.throws(() => log.undo(file), { code: 'EIO' })
+  const spool = new LtxSpool(path.join(dir, 'ltx'))
+  spool.write(Buffer.alloc(MEMORY_LIMIT + 1))
+  t.throws(() => spool.store(large, log), { code: 'EIO' })
+  segment.append = append
+  await log.close()
+  t.same(fs.readdirSync(path.join(dir, 'ltx')), [])
 })
