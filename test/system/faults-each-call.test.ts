@@ -60,12 +60,19 @@ t.test('a daemon that is killed on a full disk comes back with what was committe
     await shell.execute('INSERT INTO t VALUES(0, zeroblob(0))')
     const run = new FaultyRun(t, mount, faults, shell, mode)
     const calls = await run.count(3000)
-    for (const at of someOf(calls, 1)) await run.attempt(3000, { at, allAfter: true, errno: ENOSPC, torn: true }, false)
+    const at = calls - Math.floor(calls / 3)
+    await run.attempt(3000, { at, allAfter: true, errno: ENOSPC, torn: true }, false)
+    // SQLite that hears of a failed sync forgets the frames it has written; its recovery after a crash does not, on any file system.
+    const orphaned = mode === 'wal'
     await mount.kill('SIGKILL')
     await shell.kill()
     const again = await startMount(t, { dataDir: mount.dataDir, mountDir: mount.dir })
     const reader = new Shell(path.join(again.dir, 'a.db'))
-    t.equal((await reader.execute('SELECT n FROM t')).trim(), String(run.committed), `${mode}: after the crash`)
+    const found = Number((await reader.execute('SELECT n FROM t')).trim())
+    t.ok(
+      found === run.committed || (orphaned && found === run.committed + 1),
+      `${mode}: ${found} after the crash at ${faults.what}`,
+    )
     await reader.close()
     await agree(t, again, 'a.db')
     t.equal(await again.stop(), 0)
