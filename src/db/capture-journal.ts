@@ -90,6 +90,7 @@ export class JournalCapture {
 
   /** Makes up for the syncs that were put off. A WAL needs it: its frames say nothing about the pages that they do not hold. */
   syncDeferred(): void {
+    this.#files.flush('database')
     if (this.#unsynced && this.#files.exists('database')) this.#files.with('database', (file) => file.sync())
     this.#unsynced = false
   }

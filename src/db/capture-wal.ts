@@ -34,8 +34,6 @@ export class WalCapture {
   /** The page image at this offset in the WAL, while one transaction is captured; -1 for none. */
   #pageOffset = -1
   #page = Buffer.alloc(0)
-  /** A transaction was taken back, and the log may know only of the transaction. */
-  #tookBack = false
 
   constructor(committer: Committer, files: DatabaseFiles) {
     this.#committer = committer
@@ -82,7 +80,12 @@ export class WalCapture {
         this.#pageOffset = -1
         this.#capture(transaction, readAt, made)
       }
-      file.write(data, offset)
+      if (made.length > 0) {
+        file.writeThrough(data, offset)
+      } else {
+        file.stageRun()
+        file.write(data, offset)
+      }
     } catch (error) {
       try {
         for (const newest of made.reverse()) this.#undo(newest)
@@ -100,16 +103,6 @@ export class WalCapture {
       this.#end()
     }
     file.truncate(size)
-  }
-
-  /**
-   * The WAL is on disk. Where a transaction was taken back, so must be the log: a start that found the old LTX file would not look at the
-   * frames that took its place.
-   */
-  synced(): void {
-    if (!this.#tookBack) return
-    this.#committer.ensureDurable()
-    this.#tookBack = false
   }
 
   /** The WAL's name is about to be removed. */
@@ -170,7 +163,6 @@ export class WalCapture {
       throw new Error(`Cannot write WAL at ${offset}: transactions up to ${this.#tail.committed.offset} are in force`)
     }
     this.#undo(newest)
-    this.#tookBack = true
   }
 
   /** A frame that repeats the commit frame up to the end of a disk sector (databases opened with psow=0). */

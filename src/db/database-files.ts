@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { spreadSubdirectories } from '../native.js'
 import { DATABASE_HEADER_SIZE, isCutShort, parseDatabaseHeader } from '../sqlite/database-header.js'
-import { BackingFile } from './backing-file.js'
+import { BackingFile, type FileStat } from './backing-file.js'
 import type { DatabaseLayout } from './layout.js'
 import { syncDirectory } from './ltx-spool.js'
 
@@ -12,6 +12,7 @@ export const FILE_KINDS: readonly FileKind[] = ['database', 'journal', 'wal', 's
 /** The four files of one database, each opened once for all of its users. */
 export class DatabaseFiles {
   readonly #layout: DatabaseLayout
+  /** Those in use, and those that hold something in memory that the disk does not have. */
   readonly #open = new Map<FileKind, BackingFile>()
   #directoryChanged = false
   /** The topmost directory that had to be made for the files, until its name is on disk. */
@@ -27,7 +28,7 @@ export class DatabaseFiles {
 
   /** Whether someone uses the file that has this name now. */
   isOpen(kind: FileKind): boolean {
-    return this.#open.has(kind)
+    return this.#open.get(kind)?.used ?? false
   }
 
   isCurrent(kind: FileKind, file: BackingFile): boolean {
@@ -43,6 +44,7 @@ export class DatabaseFiles {
   create(kind: FileKind): BackingFile {
     return this.#retain(kind, () => {
       this.makeDirectories()
+      if (kind === 'journal' && !fs.existsSync(this.#layout.journal)) return BackingFile.inMemory(this.#layout.journal)
       this.#directoryChanged = true
       return BackingFile.create(this.#layout[kind])
     })
@@ -57,7 +59,7 @@ export class DatabaseFiles {
 
   /** Bytes of the file; 0 when there is none. */
   size(kind: FileKind): number {
-    return fs.statSync(this.#layout[kind], { throwIfNoEntry: false })?.size ?? 0
+    return this.#open.get(kind)?.size() ?? fs.statSync(this.#layout[kind], { throwIfNoEntry: false })?.size ?? 0
   }
 
   /** The file was moved away: gives it up, with all who have it open. */
@@ -73,8 +75,41 @@ export class DatabaseFiles {
     else this.#open.set(kind, file)
   }
 
+  /** What is in memory alone stays for the next user. */
   release(kind: FileKind, file: BackingFile): void {
-    if (file.release() && this.#open.get(kind) === file) this.#open.delete(kind)
+    if (!file.release()) return
+    const current = this.#open.get(kind) === file
+    if (current && file.staged) return
+    file.close()
+    if (current) this.#open.delete(kind)
+  }
+
+  /** Throws a system error where there is no such file. */
+  stat(kind: FileKind): FileStat {
+    return this.#open.get(kind)?.stat() ?? fs.statSync(this.#layout[kind])
+  }
+
+  /** Writes what is staged of the current file, if there is one, to the disk's side. Throws a system error. */
+  flush(kind: FileKind): void {
+    const file = this.#open.get(kind)
+    if (file === undefined) return
+    if (file.inMemory) this.#directoryChanged = true
+    file.flush()
+    if (file.used) return
+    file.close()
+    this.#open.delete(kind)
+  }
+
+  /** Whether the disk does not have all that was written to the file. */
+  isStaged(kind: FileKind): boolean {
+    return this.#open.get(kind)?.staged ?? false
+  }
+
+  /** Memory that staged writes take, bytes. */
+  get stagedBytes(): number {
+    let bytes = 0
+    for (const file of this.#open.values()) bytes += file.stagedBytes
+    return bytes
   }
 
   /** Runs `use` with the current file open. */
@@ -100,9 +135,13 @@ export class DatabaseFiles {
 
   /** Removes the name; whoever has the file open goes on using it. */
   remove(kind: FileKind): void {
-    fs.unlinkSync(this.#layout[kind])
+    const file = this.#open.get(kind)
+    if (file?.inMemory !== true) {
+      fs.unlinkSync(this.#layout[kind])
+      this.#directoryChanged = true
+    }
     this.#open.delete(kind)
-    this.#directoryChanged = true
+    if (file?.used === false) file.close()
   }
 
   /** Makes names that were created or removed durable. */

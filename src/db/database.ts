@@ -1,5 +1,4 @@
 import type { Position } from '../ltx/names.js'
-import { superJournalName } from '../sqlite/journal.js'
 import { WAL_HEADER_SIZE } from '../sqlite/wal.js'
 import type { WalIndexHeader } from '../sqlite/wal-index.js'
 import type { BackingFile } from './backing-file.js'
@@ -11,10 +10,8 @@ import type { DatabaseLayout } from './layout.js'
 import { PageFreeze } from './page-freeze.js'
 import type { PageState } from './page-state.js'
 import { contentOf } from './replacement.js'
+import { RollbackJournal, zeroesHeader } from './rollback-journal.js'
 import { NO_WAL } from './transaction.js'
-
-/** A rollback journal's first bytes; zeroed, the journal counts as ended (sqlite.md: PERSIST). */
-const JOURNAL_MAGIC_SIZE = 8
 
 /** Where a database starts from: what recovery found, or nothing. */
 export interface DatabaseStart {
@@ -33,6 +30,8 @@ export interface DatabaseWatcher {
   cutShort(database: Database): void
   /** The WAL is written from its beginning again, over what it held. */
   walRestarted(database: Database): void
+  /** Pages of a captured transaction could not be written to the database file: they stay in memory. */
+  unwritten(database: Database, error: unknown): void
 }
 
 /** One database of this node: its files as the mount sees them, and every transaction captured on the way. */
@@ -42,12 +41,11 @@ export class Database {
   readonly files: DatabaseFiles
   readonly #committer: Committer
   readonly #journal: JournalCapture
+  readonly #rollback: RollbackJournal
   readonly #wal: WalCapture
   #indexRemoved = false
 
   readonly #watcher: DatabaseWatcher
-  /** The journal has a header: after a crash it would be rolled back. */
-  #journalHot = false
   #retired = false
   readonly #freezes = new Set<PageFreeze>()
   readonly #writeCounts: Record<FileKind, number> = { database: 0, journal: 0, wal: 0, shm: 0 }
@@ -64,6 +62,7 @@ export class Database {
     this.files = new DatabaseFiles(layout)
     this.#committer = new Committer(layout.ltxDir, settings, start.state, start.lastCommitMs)
     this.#journal = new JournalCapture(this.#committer, this.files)
+    this.#rollback = new RollbackJournal(this.files, this.#journal)
     this.#wal = new WalCapture(this.#committer, this.files)
     this.#watcher = watcher
   }
@@ -93,7 +92,7 @@ export class Database {
 
   /** Whether the database file was written without a journal, and that is not captured. */
   get unjournaled(): boolean {
-    return this.#journal.pending && !this.#journalHot && !this.#wal.active && !this.#retired
+    return this.#journal.pending && !this.#rollback.hot && !this.#wal.active && !this.#retired
   }
 
   get lastCommitMs(): number {
@@ -124,7 +123,7 @@ export class Database {
    * while the database file holds pages of an unfinished transaction. Throws a system error.
    */
   freeze(onFailure: (error: unknown) => void): PageFreeze | undefined {
-    if (this.#journal.pending) return undefined
+    if (this.#journal.pending || this.files.isStaged('database')) return undefined
     const { position, state } = this.#committer
     const { pageSize, pageCount } = state
     const freeze = new PageFreeze(this.layout, { pageSize, pageCount, position, walEnd: this.#wal.end, onFailure })
@@ -149,11 +148,16 @@ export class Database {
       if (this.#wal.provisional) this.#watcher.provisional(this)
       if (offset === 0) this.#watcher.walRestarted(this)
     } else if (kind === 'journal') {
-      this.#writeJournal(file, data, offset)
+      if (zeroesHeader(data, offset)) this.#endJournal(() => file.write(data, offset))
+      else this.#rollback.write(file, data, offset)
     } else {
       for (const freeze of this.#freezes) freeze.beforeWrite(offset, data.length)
-      if (!this.#wal.active) this.#beforeWrite(offset, data.length)
-      file.write(data, offset)
+      if (this.#wal.active) {
+        file.write(data, offset)
+      } else {
+        if (!this.#journal.pending && !this.#rollback.hot) this.#watcher.unjournaled(this)
+        this.#rollback.writePages(file, data, offset)
+      }
     }
   }
 
@@ -172,28 +176,28 @@ export class Database {
       file.truncate(size)
     } else {
       for (const freeze of this.#freezes) freeze.beforeTruncate(size)
-      this.#journal.truncated()
-      file.truncate(size)
+      this.#rollback.truncatePages(file, size)
     }
   }
 
   /**
-   * Brings what was written to the disk, except what recovery needs from the disk no more: a journal without a header (not begun, or ended
-   * by a transaction that is safe as an LTX file), and the pages of a journaled transaction, which will be durable as an LTX file before its
-   * journal ends. One with a super-journal ends earlier, when that is removed.
+   * Brings what was written to the disk, except what recovery does not need from there: the WAL, whose transactions are made durable as LTX
+   * files; a journal as long as the pages that it guards are in memory, or when it has no header (not begun, or ended by a transaction that
+   * is safe as an LTX file); and the pages of a journaled transaction, which will be durable as an LTX file before its journal ends. One
+   * with a super-journal ends earlier, when that is removed.
    */
   sync(kind: FileKind, file: BackingFile): void {
-    if (this.files.isCurrent(kind, file) && !this.#wal.active) {
-      if (kind === 'journal' && !this.#journalHot) return
-      if (kind === 'database' && this.#journalHot && this.#journal.pending && !this.#hasSuperJournal()) {
-        this.#journal.deferSync()
-        return
-      }
+    if (!this.files.isCurrent(kind, file)) {
+      if (!file.inMemory) file.sync()
+    } else if (kind === 'wal' && this.#wal.active) {
+      this.#committer.ensureDurable()
+    } else if (kind === 'journal') {
+      this.#rollback.sync(file)
+    } else if (kind === 'database' && !this.#wal.active) {
+      this.#rollback.syncPages(file)
+    } else {
+      file.sync()
     }
-    file.sync()
-    if (!this.files.isCurrent(kind, file)) return
-    if (kind === 'wal') this.#wal.synced()
-    if (kind === 'database' && !this.#wal.active) this.#journal.synced()
   }
 
   /** Removes one of the files. Removing the database drops it: an LTX file with no pages says so. */
@@ -219,8 +223,10 @@ export class Database {
     this.ended()
   }
 
-  /** Nobody can write any more, whoever has files open. */
+  /** Nobody can write any more, whoever has files open. Throws a system error when what was captured cannot be written to the database. */
   ended(): void {
+    // A transaction that runs is given up: of its pages in memory the disk has nothing.
+    if (!this.#rollback.hot) this.files.flush('database')
     if (!this.unjournaled) return
     if (this.files.isCutShort()) this.#watcher.cutShort(this)
     else this.#journal.finish()
@@ -240,7 +246,7 @@ export class Database {
   get busyWith(): string | undefined {
     if (this.files.isOpen('wal') || this.files.isOpen('shm')) return 'a connection uses its WAL'
     if (this.files.size('wal') > 0) return 'its WAL holds transactions'
-    if (this.#journalHot && this.files.size('journal') > 0) return 'its journal is needed'
+    if (this.#rollback.hot && this.files.size('journal') > 0) return 'its journal is needed'
     return undefined
   }
 
@@ -278,38 +284,14 @@ export class Database {
     this.files.adopt('database', file)
     this.#wal.abandon()
     this.#journal.abandon()
-    this.#journalHot = false
+    this.#rollback.ended()
     if (!captured) this.#journal.replaced()
-  }
-
-  #beforeWrite(offset: number, length: number): void {
-    const first = !this.#journal.pending
-    // Noted before it is done: a write that fails may have changed a part.
-    this.#journal.written(offset, length)
-    if (first && !this.#journalHot) this.#watcher.unjournaled(this)
   }
 
   /** The WAL's pages will lie over what the database file holds now, which therefore must be captured and on disk. */
   #beforeWal(): void {
     this.ended()
     this.#journal.syncDeferred()
-  }
-
-  #hasSuperJournal(): boolean {
-    return this.files.with('journal', (journal) => {
-      const readAt = (into: Uint8Array, offset: number) => journal.read(into, 0, into.length, offset)
-      return superJournalName(readAt, journal.size()) !== undefined
-    })
-  }
-
-  #writeJournal(file: BackingFile, data: Uint8Array, offset: number): void {
-    const zeroed = offset === 0 && data.subarray(0, JOURNAL_MAGIC_SIZE).every((byte) => byte === 0)
-    if (zeroed) {
-      this.#endJournal(() => file.write(data, offset))
-      return
-    }
-    if (offset === 0) this.#journalHot = true
-    file.write(data, offset)
   }
 
   /** Captures the transaction whose journal `end` ends. The journal stays, and with it the way back, when that fails. */
@@ -321,7 +303,17 @@ export class Database {
       if (captured !== undefined) this.#journal.unfinish(captured)
       throw error
     }
-    this.#journalHot = false
+    this.#rollback.ended()
+    if (!this.#wal.active) this.#flushCommitted()
+  }
+
+  /** The transaction is safe as an LTX file. Pages that the disk does not take now stay in memory, and whoever writes next hears of it. */
+  #flushCommitted(): void {
+    try {
+      this.files.flush('database')
+    } catch (error) {
+      this.#watcher.unwritten(this, error)
+    }
   }
 
   #drop(): void {
@@ -334,6 +326,6 @@ export class Database {
     }
     this.#wal.abandon()
     this.#journal.abandon()
-    this.#journalHot = false
+    this.#rollback.ended()
   }
 }

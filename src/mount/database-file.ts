@@ -1,4 +1,3 @@
-import fs from 'node:fs'
 import type { BackingFile } from '../db/backing-file.js'
 import type { Database } from '../db/database.js'
 import type { FileKind } from '../db/database-files.js'
@@ -29,7 +28,7 @@ export class DatabaseFile implements MountFile {
   }
 
   attributes(linked: boolean): FileAttributes {
-    const stat = this.#file?.stat() ?? fs.statSync(this.database.layout[this.kind])
+    const stat = this.#file?.stat() ?? this.database.files.stat(this.kind)
     return {
       size: stat.size,
       blocks: stat.blocks,
@@ -81,7 +80,7 @@ export class DatabaseFile implements MountFile {
   setTimes(atime: Timestamp | 'now' | undefined, mtime: Timestamp | 'now' | undefined): void {
     this.#with((file) => {
       const stat = file.stat()
-      fs.futimesSync(file.fd, seconds(atime, stat.atimeMs), seconds(mtime, stat.mtimeMs))
+      file.setTimes(milliseconds(atime, stat.atimeMs), milliseconds(mtime, stat.mtimeMs))
     })
   }
 
@@ -100,7 +99,7 @@ export class DatabaseFile implements MountFile {
   }
 }
 
-function seconds(time: Timestamp | 'now' | undefined, otherwiseMs: number): number {
-  if (time === undefined) return otherwiseMs / 1000
-  return time === 'now' ? Date.now() / 1000 : time.seconds + time.nanoseconds / 1e9
+function milliseconds(time: Timestamp | 'now' | undefined, otherwise: number): number {
+  if (time === undefined) return otherwise
+  return time === 'now' ? Date.now() : time.seconds * 1000 + time.nanoseconds / 1e6
 }

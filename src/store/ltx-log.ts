@@ -172,6 +172,7 @@ export class LtxLog implements LtxSink {
     const delayMs = this.#watcher.following ? FOLLOWED_DELAY_MS : SYNC_DELAY_MS
     this.#timer = setTimeout(() => {
       this.#timer = undefined
+      if (this.#synced >= this.#sequence) return
       this.#syncing = this.#syncLater().finally(() => {
         this.#syncing = undefined
         if (this.#synced < this.#sequence) this.#scheduleSync()

@@ -31,6 +31,8 @@ export function relocate(dataDir: string, { moves, dropped, renames }: Relocatio
   const touched = [...new Set([...moves.flatMap(({ source, target }) => [source, target]), ...dropped])]
   for (const database of touched) checkIdle(database)
   for (const { source } of moves) settle(source)
+  // A journal in memory has the path of its creation.
+  for (const { source, withSideFiles } of moves) if (withSideFiles) source.files.flush('journal')
   const steps = planSteps(dataDir, moves, dropped, renames)
   if (touched.length === 0 && steps.length === 1) {
     takeSteps(dataDir, steps)

@@ -262,6 +262,8 @@ export class Store {
         this.#options.log.warn(`${name}: is shorter than its header says, so it is no transaction; ${rest}`)
       },
       walRestarted: (restarted) => this.#options.warmWal(restarted.name),
+      unwritten: ({ name: unwritten }, error) =>
+        this.#options.log.error(`cannot write pages of ${unwritten}, they stay in memory: ${(error as Error).message}`),
     })
     this.#databases.set(name, database)
     return database

@@ -84,6 +84,8 @@ export class TracedNode {
   readonly log: LtxLog
   /** What the sink throws instead of taking a file. */
   failWith: Error | undefined
+  /** How often pages of a captured transaction had to stay in memory. */
+  unwritten = 0
   readonly #settings: CommitSettings
   readonly #handles = new Map<number, { database: Database; kind: FileKind; file: BackingFile }>()
 
@@ -183,6 +185,9 @@ export class TracedNode {
       unjournaled() {},
       cutShort() {},
       walRestarted() {},
+      unwritten: () => {
+        this.unwritten++
+      },
     })
     this.databases.set(name, database)
     return database

@@ -1,0 +1,111 @@
+import { superJournalName } from '../sqlite/journal.js'
+import type { BackingFile } from './backing-file.js'
+import type { JournalCapture } from './capture-journal.js'
+import type { DatabaseFiles } from './database-files.js'
+
+/** Bytes of a journaled transaction, journal and pages, that are held in memory; a larger one goes to the disk as it comes. */
+const STAGED_LIMIT = 2 << 20
+/** A rollback journal's first bytes; zeroed, the journal counts as ended (sqlite.md: PERSIST). */
+const JOURNAL_MAGIC_SIZE = 8
+
+/**
+ * What the disk sees of the rollback modes. A journaled transaction stays in memory, its pages and its journal, until the journal ends: the
+ * disk has the database before it until an LTX file has the transaction, so neither needs a sync of its own. A transaction that grows too
+ * large, cuts the database or has a super-journal is spilled: journal and pages are written as they come, in SQLite's order.
+ */
+export class RollbackJournal {
+  readonly #files: DatabaseFiles
+  readonly #capture: JournalCapture
+  #hot = false
+  /** The application waited for this journal to reach the disk. */
+  #synced = false
+  #spilled = false
+
+  constructor(files: DatabaseFiles, capture: JournalCapture) {
+    this.#files = files
+    this.#capture = capture
+  }
+
+  /** The journal has a header: it would be rolled back if its writer died. */
+  get hot(): boolean {
+    return this.#hot
+  }
+
+  /** Writes to the journal, which goes on. Throws a system error. */
+  write(file: BackingFile, data: Uint8Array, offset: number): void {
+    if (offset === 0) {
+      // Pages that the disk did not take when their transaction ended: none starts before it has them.
+      if (!this.#hot) this.#files.flush('database')
+      this.#hot = true
+    }
+    if (file.inMemory && this.#files.stagedBytes + data.length > STAGED_LIMIT) this.#spill()
+    file.write(data, offset)
+  }
+
+  /** Writes to the database file. Throws a system error. */
+  writePages(file: BackingFile, data: Uint8Array, offset: number): void {
+    if (!this.#hot) file.flush()
+    else if (!this.#spilled) {
+      if (this.#files.stagedBytes + data.length > STAGED_LIMIT) this.#spill()
+      else file.stageBlocks()
+    }
+    // Noted first: a write that fails may have changed a part.
+    this.#capture.written(offset, data.length)
+    file.write(data, offset)
+  }
+
+  /** Cuts or extends the database file. Throws a system error. */
+  truncatePages(file: BackingFile, size: number): void {
+    this.#capture.truncated()
+    if (this.#hot) this.#spill()
+    file.truncate(size)
+  }
+
+  sync(file: BackingFile): void {
+    if (!this.#hot) return
+    this.#synced = true
+    if (this.#spilled) file.sync()
+  }
+
+  syncPages(file: BackingFile): void {
+    if (this.#hot && this.#capture.pending) {
+      if (!this.#hasSuperJournal()) {
+        this.#capture.deferSync()
+        return
+      }
+      this.#spill()
+    }
+    file.sync()
+    this.#capture.synced()
+  }
+
+  /** The journal is gone, truncated or zeroed. */
+  ended(): void {
+    this.#hot = false
+    this.#synced = false
+    this.#spilled = false
+  }
+
+  #spill(): void {
+    if (this.#spilled) return
+    this.#files.flush('journal')
+    if (this.#synced) {
+      this.#files.with('journal', (journal) => journal.sync())
+      this.#files.syncNames()
+    }
+    this.#files.flush('database')
+    this.#spilled = true
+  }
+
+  #hasSuperJournal(): boolean {
+    return this.#files.with('journal', (journal) => {
+      const readAt = (into: Uint8Array, offset: number) => journal.read(into, 0, into.length, offset)
+      return superJournalName(readAt, journal.size()) !== undefined
+    })
+  }
+}
+
+/** Whether this write to a journal ends it, as journal_mode=PERSIST does. */
+export function zeroesHeader(data: Uint8Array, offset: number): boolean {
+  return offset === 0 && data.subarray(0, JOURNAL_MAGIC_SIZE).every((byte) => byte === 0)
+}
