@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 
 const WARM_UP_SECONDS = 0.2
 const REPLY_TIMEOUT_MS = 120_000
+const SETUP_TIMEOUT_MS = 900_000 // some fill gigabytes
 const childScript = fileURLToPath(new URL('child.js', import.meta.url))
 
 /**
@@ -43,7 +44,7 @@ export async function measureWorkload(workload, directories, { rounds, seconds, 
 async function startChild(workload, databasePath, signal) {
   const child = fork(childScript, [workload.name, databasePath])
   try {
-    await reply(child, signal)
+    await reply(child, signal, SETUP_TIMEOUT_MS)
   } catch (error) {
     child.kill('SIGKILL')
     throw error
@@ -58,12 +59,12 @@ function ask(child, message, signal) {
 }
 
 /** The child's next message; an error when it ends or stays silent instead. */
-async function reply(child, signal) {
+async function reply(child, signal, timeoutMs = REPLY_TIMEOUT_MS) {
   signal.throwIfAborted()
   const waiting = new AbortController()
   const stop = () => waiting.abort(signal.reason)
   signal.addEventListener('abort', stop)
-  const timer = setTimeout(() => waiting.abort(new Error('Cannot finish the workload: no answer')), REPLY_TIMEOUT_MS)
+  const timer = setTimeout(() => waiting.abort(new Error('Cannot finish the workload: no answer')), timeoutMs)
   try {
     const ended = once(child, 'exit', { signal: waiting.signal }).then(([code, killedBy]) => {
       throw new Error(`Cannot finish the workload: its process ended with ${killedBy ?? `code ${code}`}`)
