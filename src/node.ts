@@ -1,8 +1,13 @@
+import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
+import os from 'node:os'
 import path from 'node:path'
 import type { Config } from './config/schema.js'
 import { holdersOf } from './fuse/holders.js'
 import { detachStale, mountFuse, unmount } from './fuse/mountpoint.js'
+import { parseAddress } from './http/address.js'
+import type { RunningServer } from './http/server.js'
+import { LocalNode } from './local-node.js'
 import type { Log } from './log.js'
 import { type FileSystemThread, startFileSystemThread } from './mount/file-system-thread.js'
 
@@ -38,12 +43,17 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
     await thread.stop()
     throw error
   }
+  const local = localNode(config, thread)
+  const server = await startServer(config, local, log).catch(async (error) => {
+    await stop(mountDir, thread, log)
+    throw error
+  })
   let stopping: Promise<void> | undefined
   return {
     isCandidate: config.lease.candidate,
     ended: thread.ended,
     stop: () => {
-      stopping ??= stop(mountDir, thread, log)
+      stopping ??= stopAll(server, local, () => stop(mountDir, thread, log))
       return stopping
     },
   }
@@ -53,6 +63,35 @@ function warnOfHidden(mountDir: string, log: Log): void {
   const hidden = fs.readdirSync(mountDir).length
   if (hidden === 0) return
   log.warn(`${mountDir} is not empty: its ${hidden} entries cannot be seen while LiteFS is mounted there`)
+}
+
+function localNode(config: Config, thread: FileSystemThread): LocalNode {
+  return new LocalNode(thread, {
+    nodeId: randomBytes(8).readBigUInt64BE(),
+    dataDir: path.resolve(config.data.dir),
+    mountDir: path.resolve(config.fuse.dir),
+    compress: config.data.compress,
+    // LiteFS: a snapshot that takes longer than LTX files are kept is of no use, as what follows it has gone.
+    snapshotTimeoutMs: config.http['snapshot-timeout'] || config.data.retention,
+    hostname: config.lease.hostname || os.hostname(),
+  })
+}
+
+async function startServer(config: Config, local: LocalNode, log: Log): Promise<RunningServer> {
+  // Loaded late: a start that fails earlier need not wait for it.
+  const { serveNode } = await import('./http/server.js')
+  const server = await serveNode(local, parseAddress(config.http.addr), log)
+  log.info(`http server listening on: ${server.url}`)
+  return server
+}
+
+async function stopAll(server: RunningServer, local: LocalNode, stopMount: () => Promise<void>): Promise<void> {
+  try {
+    local.close()
+    await server.close()
+  } finally {
+    await stopMount()
+  }
 }
 
 function threadOptions(config: Config, options: NodeOptions) {

@@ -16,6 +16,7 @@ const entries = [
   'src/apply/main.ts',
   'src/apply/applier.ts',
   'src/mount/thread.ts',
+  'src/import/child.ts',
   'src/config/json-schema.ts',
 ]
 
@@ -34,12 +35,32 @@ const importTable: Record<string, string[]> = {
   store: ['db', 'ltx', 'sqlite', 'native', 'log'],
   apply: ['db', 'ltx', 'sqlite', 'native', 'log'],
   mount: ['fuse', 'store', 'db', 'sqlite', 'ltx', 'native', 'log', 'trace'],
-  node: ['mount', 'store', 'fuse', 'db', 'ltx', 'sqlite', 'native', 'config', 'exec', 'log', 'trace'],
-  cli: ['config', 'node', 'ltx', 'db', 'exec', 'log'],
+  replication: ['store', 'db', 'ltx', 'log'],
+  import: ['sqlite'],
+  http: ['replication', 'import', 'store', 'db', 'ltx', 'log'],
+  'local-node': ['mount', 'http', 'replication', 'import', 'db', 'ltx'],
+  node: [
+    'http',
+    'local-node',
+    'replication',
+    'mount',
+    'store',
+    'fuse',
+    'db',
+    'ltx',
+    'sqlite',
+    'native',
+    'config',
+    'exec',
+    'log',
+    'trace',
+  ],
+  cli: ['config', 'node', 'http', 'ltx', 'db', 'exec', 'log'],
 }
 
 /** Parts that turn bytes into values and back, and so know no file, socket or process. */
-const pureParts = /^src\/(?:ltx\/|sqlite\/|fuse\/(?:abi|decode|encode|errno|session)\.ts$)/
+const pureParts =
+  /^src\/(?:ltx\/|sqlite\/|replication\/(?:frames|frame-decoder|wire|position-map|database-name)\.ts$|fuse\/(?:abi|decode|encode|errno|session)\.ts$)/
 const impureModules = /^node:(?:fs|net|http|http2|https|child_process|worker_threads)(?:\/|$)/
 
 const bannedNameParts = ['manager', 'factory', 'helper', 'helpers', 'base', 'util', 'utils', 'common']

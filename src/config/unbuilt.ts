@@ -2,9 +2,7 @@
 const UNBUILT = [
   'skip-sync',
   'strict-verify',
-  'http',
   'proxy',
-  'lease.hostname',
   'lease.advertise-url',
   'lease.promote',
   'lease.reconnect-delay',

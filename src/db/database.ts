@@ -1,4 +1,5 @@
 import type { Position } from '../ltx/names.js'
+import { DATABASE_HEADER_SIZE } from '../sqlite/database-header.js'
 import { WAL_HEADER_SIZE } from '../sqlite/wal.js'
 import type { WalIndexHeader } from '../sqlite/wal-index.js'
 import type { BackingFile } from './backing-file.js'
@@ -12,6 +13,10 @@ import type { PageState } from './page-state.js'
 import { contentOf } from './replacement.js'
 import { RollbackJournal, zeroesHeader } from './rollback-journal.js'
 import { NO_WAL } from './transaction.js'
+
+/** Byte of the database header that tells the journal mode, and its value for WAL. */
+const WRITE_VERSION_OFFSET = 18
+const WAL_VERSION = 2
 
 /** Where a database starts from: what recovery found, or nothing. */
 export interface DatabaseStart {
@@ -104,8 +109,12 @@ export class Database {
     return this.#committer.state
   }
 
+  /** Whether it is in WAL mode, which its file says also while nobody has a WAL. Throws a system error. */
   get journalMode(): 'wal' | 'rollback' {
-    return this.#wal.active ? 'wal' : 'rollback'
+    if (this.#wal.active || !this.files.exists('database')) return this.#wal.active ? 'wal' : 'rollback'
+    const bytes = Buffer.alloc(DATABASE_HEADER_SIZE)
+    this.files.with('database', (file) => file.read(bytes, 0, bytes.length, 0))
+    return bytes[WRITE_VERSION_OFFSET] === WAL_VERSION ? 'wal' : 'rollback'
   }
 
   /** Writes to each of the files since the start. */

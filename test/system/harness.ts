@@ -32,6 +32,8 @@ export interface Mount {
   readonly dir: string
   readonly dataDir: string
   readonly pid: number
+  /** Of the node API. */
+  readonly url: string
   /** All that the daemon and the application under it printed so far. */
   output(): string
   /** SIGTERM; gives the exit code, null when a signal ended it. */
@@ -87,6 +89,7 @@ function configText(mountDir: string, dataDir: string, extra: ConfigSections): s
     fuse: { dir: mountDir },
     data: { dir: dataDir },
     lease: { type: 'static', candidate: true },
+    http: { addr: '127.0.0.1:0' },
   }
   for (const [name, section] of Object.entries(extra)) {
     const own = config[name]
@@ -109,9 +112,11 @@ function mountOf(
     await exited
     clearTimeout(timer)
   }
+  const [, url = ''] = /http server listening on: ([^\s"]+)/.exec(output.text()) ?? []
   return {
     ...places,
     pid,
+    url,
     output: output.text,
     stop: async () => {
       await end('SIGTERM')

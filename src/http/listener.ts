@@ -1,0 +1,95 @@
+import http from 'node:http'
+import http2 from 'node:http2'
+import type { Socket } from 'node:net'
+
+/** What every HTTP/2 client sends first (RFC 9113, 3.4); no HTTP/1 request begins like it. */
+const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+/** Time for the first bytes of a connection, milliseconds. */
+const FIRST_BYTES_MS = 10_000
+/** Time for the headers of an HTTP/1 request, milliseconds. */
+const HEADERS_MS = 10_000
+/** Bytes of all headers of a request. */
+const MAX_HEADER_BYTES = 16 << 10
+/** Streams that one HTTP/2 connection may have open. */
+const MAX_STREAMS = 100
+
+/** One listener for HTTP/1.1 and for HTTP/2 in clear text with prior knowledge; a TLS listener would negotiate instead. */
+export interface DualServer extends http.Server {
+  closeHttp2Sessions(): void
+}
+
+/** Serves both protocols with one request handler, told apart by the first bytes of a connection. */
+export function createDualServer(handler: http.RequestListener): DualServer {
+  const http1 = http.createServer(
+    { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: HEADERS_MS, requestTimeout: 0 },
+    handler,
+  )
+  const settings = { maxConcurrentStreams: MAX_STREAMS, maxHeaderListSize: MAX_HEADER_BYTES }
+  // Node's compatibility layer gives HTTP/2 requests the shape of HTTP/1 ones; its types do not say so.
+  const http2Handler = handler as (request: object, response: object) => void
+  const http2Server = http2.createServer({ settings }, (request, response) => http2Handler(request, response))
+  const sessions = new Set<http2.ServerHttp2Session>()
+  http2Server.on('session', (session) => {
+    sessions.add(session)
+    session.on('close', () => sessions.delete(session))
+    // A peer that breaks the protocol loses its connection; there is nobody else to tell.
+    session.on('error', () => session.destroy())
+  })
+
+  const sniffing = new Set<Socket>()
+  const toHttp1 = http1.listeners('connection')
+  http1.removeAllListeners('connection')
+  http1.on('connection', (socket: Socket) => {
+    sniffing.add(socket)
+    socket.setNoDelay(true)
+    sniff(socket, (isHttp2) => {
+      sniffing.delete(socket)
+      if (isHttp2 === undefined) return
+      if (isHttp2) {
+        // Otherwise a session whose peer has gone would stay half open for good.
+        socket.allowHalfOpen = false
+        http2Server.emit('connection', socket)
+        return
+      }
+      for (const listener of toHttp1) Reflect.apply(listener, http1, [socket])
+      socket.resume()
+    })
+  })
+  return Object.assign(http1, {
+    closeHttp2Sessions: () => {
+      for (const socket of sniffing) socket.destroy()
+      for (const session of sessions) session.destroy()
+    },
+  })
+}
+
+/** Calls `done` once, with undefined when the connection ended before it said anything that decides. */
+function sniff(socket: Socket, done: (isHttp2: boolean | undefined) => void): void {
+  let head = Buffer.alloc(0)
+  const timer = setTimeout(() => socket.destroy(), FIRST_BYTES_MS)
+  const finish = (isHttp2: boolean | undefined) => {
+    clearTimeout(timer)
+    socket.off('data', onData)
+    socket.off('end', onEnd)
+    socket.off('close', onClose)
+    socket.off('error', onError)
+    if (isHttp2 !== undefined) {
+      socket.pause()
+      socket.unshift(head)
+    }
+    done(isHttp2)
+  }
+  const onData = (chunk: Buffer) => {
+    head = Buffer.concat([head, chunk])
+    const length = Math.min(head.length, PREFACE.length)
+    if (!head.subarray(0, length).equals(PREFACE.subarray(0, length))) finish(false)
+    else if (length === PREFACE.length) finish(true)
+  }
+  const onEnd = () => socket.destroy()
+  const onClose = () => finish(undefined)
+  const onError = () => socket.destroy()
+  socket.on('data', onData)
+  socket.on('end', onEnd)
+  socket.on('close', onClose)
+  socket.on('error', onError)
+}

@@ -1,0 +1,58 @@
+import type { Readable } from 'node:stream'
+import type { Position } from '../ltx/names.js'
+import type { Source } from '../replication/source.js'
+
+/** What the HTTP API shows of a node and has it do. */
+export interface NodeView {
+  /** 16 upper-case hex digits. */
+  readonly nodeId: string
+  /** `LFSC` and 16 hex digits; undefined until the cluster has one. */
+  clusterId(): string | undefined
+  role(): Role
+  /** Why the node cannot serve yet or any more; undefined when it can. */
+  notReady(): Promise<string | undefined>
+  readonly dataDir: string
+  databases(): Promise<readonly DatabaseView[]>
+  readonly source: FollowedSource
+  /** Replaces a database, or makes it, as one transaction. Rejects with ImportError when the content is no database. */
+  importDatabase(name: string, content: Readable): Promise<ImportedDatabase>
+  /** LZ4 in snapshots. */
+  readonly compress: boolean
+  /** Longest time a snapshot may take to send, milliseconds; 0 for no limit. */
+  readonly snapshotTimeoutMs: number
+}
+
+export interface Role {
+  readonly isPrimary: boolean
+  readonly candidate: boolean
+  /** The primary's, where it is known. */
+  readonly primaryHostname: string | undefined
+  /** Behind the primary, milliseconds; undefined before the first sync. */
+  readonly lagMs: number | undefined
+}
+
+export interface FollowedSource extends Source {
+  follow(): Promise<() => void>
+  readonly subscriberCount: number
+}
+
+export interface DatabaseView {
+  readonly name: string
+  readonly position: Position
+  readonly pageSize: number
+  /** 0 for one that was dropped. */
+  readonly pageCount: number
+  readonly journalMode: 'wal' | 'rollback'
+  readonly lastCommitMs: number
+  /** Behind the primary, milliseconds; undefined before the first sync. */
+  readonly lagMs: number | undefined
+  /** TXIDs of the LTX files; undefined where there are none. */
+  readonly ltx: { readonly minTxid: bigint; readonly maxTxid: bigint; readonly count: number } | undefined
+  readonly commitCount: number
+  readonly writeCounts: Readonly<Record<'database' | 'journal' | 'wal' | 'shm', number>>
+}
+
+export interface ImportedDatabase {
+  readonly pageSize: number
+  readonly pageCount: number
+}

@@ -1,0 +1,98 @@
+import type { AddressInfo } from 'node:net'
+import fastify, { type FastifyInstance } from 'fastify'
+import { describeError, type Log } from '../log.js'
+import { RequestError } from './answers.js'
+import { addEvents } from './events.js'
+import { createDualServer } from './listener.js'
+import { Metrics } from './metrics.js'
+import type { NodeView } from './node-view.js'
+import { addStatus } from './status.js'
+import { addStream } from './stream.js'
+import { addTransfer } from './transfer.js'
+
+export const NODE_ID_HEADER = 'Litefs-Id'
+export const CLUSTER_ID_HEADER = 'Litefs-Cluster-Id'
+
+export interface RunningServer {
+  /** Where it is reached: `http://localhost:20202`. */
+  readonly url: string
+  readonly port: number
+  /** Ends every stream with an end frame, then closes every connection. */
+  close(): Promise<void>
+}
+
+export interface ListenAddress {
+  /** Empty for every address. */
+  readonly host: string
+  /** 0 for any free one. */
+  readonly port: number
+}
+
+/** Streams that end by themselves get this long, milliseconds. */
+const LAST_FRAMES_MS = 1000
+
+/** Serves a node's API. Rejects when the address cannot be had. */
+export async function serveNode(view: NodeView, address: ListenAddress, log: Log): Promise<RunningServer> {
+  const app = fastify({
+    serverFactory: (handler) => createDualServer(handler),
+    forceCloseConnections: true,
+    exposeHeadRoutes: false,
+    routerOptions: { maxParamLength: 2048 },
+  })
+  const closing = new AbortController()
+  const streams = new Set<Promise<void>>()
+  const metrics = new Metrics(view)
+  addCommon(app, view, log)
+  addStatus(app, view, metrics)
+  addEvents(app, view, closing.signal)
+  addTransfer(app, view)
+  addStream(app, view, { metrics, log, signal: closing.signal, streams })
+  await listen(app, address)
+  const { port } = app.server.address() as AddressInfo
+  const host = address.host === '' ? 'localhost' : address.host
+  return {
+    url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    port,
+    close: async () => {
+      closing.abort()
+      const patience = new Promise((resolve) => setTimeout(resolve, LAST_FRAMES_MS).unref())
+      await Promise.race([Promise.allSettled(streams), patience])
+      await app.close()
+    },
+  }
+}
+
+/** Every address is IPv6's, which takes IPv4 too, where there is IPv6. */
+async function listen(app: FastifyInstance, { host, port }: ListenAddress): Promise<void> {
+  const hosts = host === '' ? ['::', '0.0.0.0'] : [host]
+  for (const candidate of hosts) {
+    try {
+      await app.listen({ host: candidate, port })
+      return
+    } catch (error) {
+      const unknown = error instanceof Error && 'code' in error && error.code === 'EAFNOSUPPORT'
+      if (!unknown || candidate === hosts.at(-1)) throw new Error(`Cannot listen on ${host}:${port}`, { cause: error })
+    }
+  }
+}
+
+/** What holds for every answer: the ids, and errors as JSON. */
+function addCommon(app: FastifyInstance, view: NodeView, log: Log): void {
+  app.removeAllContentTypeParsers()
+  // Bodies are taken by those who expect one, with limits of their own.
+  app.addContentTypeParser('*', (_request, _payload, done) => done(null))
+  app.addHook('onRequest', async (_request, reply) => {
+    reply.header(NODE_ID_HEADER, view.nodeId)
+    const clusterId = view.clusterId()
+    if (clusterId !== undefined) reply.header(CLUSTER_ID_HEADER, clusterId)
+  })
+  app.setNotFoundHandler(async (request, reply) => {
+    const [path = ''] = request.url.split('?')
+    return reply.code(404).send({ error: `There is no ${request.method} ${path.slice(0, 200)}` })
+  })
+  app.setErrorHandler(async (error: Error & { statusCode?: number }, request, reply) => {
+    const status = error instanceof RequestError ? error.statusCode : (error.statusCode ?? 500)
+    if (status >= 500) log.error(`http: ${request.method} ${request.url.split('?')[0]}: ${describeError(error)}`)
+    return reply.code(status).send({ error: describeError(error) })
+  })
+}

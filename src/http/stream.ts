@@ -1,0 +1,109 @@
+import { Readable } from 'node:stream'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { describeError, type Log } from '../log.js'
+import { ProtocolError } from '../replication/error.js'
+import { decodePositionMap, MAX_POSITION_MAP_BYTES, type PositionMap } from '../replication/position-map.js'
+import { sendStream } from '../replication/sender.js'
+import { RequestError, textOf } from './answers.js'
+import type { Metrics } from './metrics.js'
+import type { NodeView } from './node-view.js'
+
+/** With the value 3 a replica says that it reads LTX version 3; LiteFS' replicas, which read version 1 only, do not send it. */
+export const LTX_VERSION_HEADER = 'litefs-ltx-version'
+/** Silence after which a heartbeat is sent, milliseconds, as in LiteFS. */
+const HEARTBEAT_MS = 1000
+
+export interface StreamParts {
+  readonly metrics: Metrics
+  readonly log: Log
+  /** Ends all streams. */
+  readonly signal: AbortSignal
+  /** Streams that have not ended. */
+  readonly streams: Set<Promise<void>>
+}
+
+/** POST /stream: everything that happens to the databases, from where a replica says it stands. HTTP/2 only. */
+export function addStream(app: FastifyInstance, view: NodeView, parts: StreamParts): void {
+  app.post('/stream', async (request, reply) => {
+    const replicaId = refuseEarly(request, view)
+    const positions = await readPositions(request)
+    const filter = new Set((textOf(request.query, 'filter') ?? '').split(',').filter((name) => name !== ''))
+    const release = await view.source.follow()
+    const version = request.headers[LTX_VERSION_HEADER] === '3' ? 3 : 1
+    const bytes = sendStream(view.source, positions, {
+      filter,
+      version,
+      compress: view.compress,
+      heartbeatMs: HEARTBEAT_MS,
+      snapshotTimeoutMs: view.snapshotTimeoutMs,
+      signal: parts.signal,
+      onFrame: (db, type) => parts.metrics.frames.inc({ db, type }),
+    })
+    return track(request, reply, { bytes, replicaId, release, parts })
+  })
+}
+
+interface OpenStream {
+  readonly bytes: AsyncGenerator<Buffer, void>
+  readonly replicaId: string
+  readonly release: () => void
+  readonly parts: StreamParts
+}
+
+function track(request: FastifyRequest, reply: FastifyReply, open: OpenStream): FastifyReply {
+  const { bytes, replicaId, release, parts } = open
+  const { metrics, log, streams } = parts
+  const stream = Readable.from(bytes, { objectMode: false, highWaterMark: 64 << 10 })
+  const peer = `${replicaId} (${request.ip})`
+  log.info(`stream connected: ${peer}`)
+  metrics.streamCount.inc()
+  let failure: Error | undefined
+  stream.on('error', (error) => {
+    failure = error
+    // Without an error HTTP/2 would end the stream as if it were complete.
+    reply.raw.destroy(error)
+  })
+  reply.raw.on('close', () => stream.destroy())
+  const closed = new Promise<void>((resolve) => {
+    stream.on('close', () => {
+      metrics.streamCount.dec()
+      release()
+      if (failure === undefined) log.info(`stream disconnected: ${peer}`)
+      else log.error(`stream to ${peer} is cut: ${describeError(failure)}`)
+      resolve()
+    })
+  })
+  streams.add(closed)
+  void closed.then(() => streams.delete(closed))
+  return reply.type('application/octet-stream').send(stream)
+}
+
+/** Returns the replica's id. Throws RequestError. */
+function refuseEarly(request: FastifyRequest, view: NodeView): string {
+  if (request.raw.httpVersionMajor < 2) throw new RequestError(426, 'Cannot stream: upgrade to HTTP/2 is required')
+  const id = String(request.headers['litefs-id'] ?? '')
+  if (!/^[0-9A-Fa-f]{1,16}$/.test(id)) throw new RequestError(400, 'Cannot stream: the header Litefs-Id is no node id')
+  const replicaId = id.toUpperCase().padStart(16, '0')
+  if (replicaId === view.nodeId) throw new RequestError(400, 'Cannot stream: this node cannot be its own replica')
+  if (!view.role().isPrimary) throw new RequestError(503, 'Cannot stream: this node is not the primary')
+  return replicaId
+}
+
+async function readPositions(request: FastifyRequest): Promise<PositionMap> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of request.raw) {
+    const bytes: Buffer = chunk
+    size += bytes.length
+    if (size > MAX_POSITION_MAP_BYTES) {
+      throw new RequestError(413, `Cannot read position map: it has more than ${MAX_POSITION_MAP_BYTES} bytes`)
+    }
+    chunks.push(bytes)
+  }
+  try {
+    return decodePositionMap(Buffer.concat(chunks))
+  } catch (error) {
+    if (error instanceof ProtocolError) throw new RequestError(400, error.message)
+    throw error
+  }
+}

@@ -1,0 +1,44 @@
+import Database from 'better-sqlite3'
+
+/**
+ * Entry of the process that brings a SQLite file into the mount, as one transaction of an ordinary SQLite writer: it waits for locks, and
+ * every connection that has the database open sees the change. A process of its own, since the daemon must not open its mount.
+ */
+
+/** Pages copied at a time: all of them, since nobody else is served here. */
+const EVERYTHING = 0x7fffffff
+/** How long other writers are waited for, milliseconds. */
+const BUSY_LIMIT_MS = 60_000
+
+async function run(source: string, target: string): Promise<void> {
+  const from = new Database(source, { readonly: true })
+  const pageSize = from.pragma('page_size', { simple: true })
+  makeRoomFor(pageSize, target)
+  try {
+    const start = Date.now()
+    await from.backup(target, {
+      progress: () => {
+        if (Date.now() - start > BUSY_LIMIT_MS) throw new Error('other connections keep the database locked')
+        return EVERYTHING
+      },
+    })
+  } finally {
+    from.close()
+  }
+}
+
+/** In WAL mode the page size cannot change. */
+function makeRoomFor(pageSize: unknown, target: string): void {
+  const to = new Database(target, { timeout: BUSY_LIMIT_MS })
+  try {
+    if (to.pragma('page_size', { simple: true }) !== pageSize) to.pragma('journal_mode = delete')
+  } finally {
+    to.close()
+  }
+}
+
+const [source = '', target = ''] = process.argv.slice(2)
+run(source, target).catch((error: Error) => {
+  process.stderr.write(`${error.message}\n`)
+  process.exitCode = 1
+})

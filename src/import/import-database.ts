@@ -1,0 +1,83 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import fs from 'node:fs/promises'
+import path from 'node:path'
+import { type Readable, Transform } from 'node:stream'
+import { text } from 'node:stream/consumers'
+import { pipeline } from 'node:stream/promises'
+import { fileURLToPath } from 'node:url'
+import { DATABASE_HEADER_SIZE, databasePageCount, parseDatabaseHeader } from '../sqlite/database-header.js'
+
+/** What was sent is not a database, or cannot become this one. */
+export class ImportError extends Error {
+  override name = 'ImportError'
+}
+
+/** Bytes that an import may have: 1 TiB. */
+const MAX_IMPORT_BYTES = 2 ** 40
+const CHILD = fileURLToPath(new URL('./child.js', import.meta.url))
+
+/**
+ * Replaces or makes the database at `target`, a path in the mount, with the SQLite file `content`. The content is first written to a file
+ * in `directory` and looked at; until that is right, nothing changes. `signal` ends it. Rejects with ImportError, or a system error.
+ */
+export async function importDatabase(
+  content: Readable,
+  { directory, target, signal }: { directory: string; target: string; signal: AbortSignal },
+): Promise<{ pageSize: number; pageCount: number }> {
+  const spool = await fs.mkdtemp(path.join(directory, 'import-'))
+  const file = path.join(spool, 'database')
+  try {
+    await pipeline(content, limited(), (await fs.open(file, 'wx', 0o600)).createWriteStream())
+    const shape = await checkDatabase(file)
+    await copyIn(file, target, signal)
+    return shape
+  } finally {
+    await fs.rm(spool, { recursive: true, force: true })
+  }
+}
+
+function limited(): Transform {
+  let size = 0
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      size += chunk.length
+      if (size > MAX_IMPORT_BYTES) done(new ImportError(`Cannot import: it is larger than ${MAX_IMPORT_BYTES} bytes`))
+      else done(null, chunk)
+    },
+  })
+}
+
+async function checkDatabase(path: string): Promise<{ pageSize: number; pageCount: number }> {
+  const file = await fs.open(path)
+  try {
+    const bytes = Buffer.alloc(DATABASE_HEADER_SIZE)
+    await file.read(bytes, 0, bytes.length, 0)
+    const header = parseDatabaseHeader(bytes)
+    if (header === undefined) throw new ImportError('Cannot import: it is not a SQLite database')
+    const { size } = await file.stat()
+    const { pageSize } = header
+    const pageCount = databasePageCount(header, size)
+    if (size !== pageCount * pageSize) {
+      const expected = `${pageCount} pages of ${pageSize} bytes`
+      throw new ImportError(`Cannot import: it has ${size} bytes where its header says ${expected}`)
+    }
+    return { pageSize, pageCount }
+  } finally {
+    await file.close()
+  }
+}
+
+async function copyIn(source: string, target: string, signal: AbortSignal): Promise<void> {
+  const child = spawn(process.execPath, [CHILD, source, target], { stdio: ['ignore', 'ignore', 'pipe'] })
+  const kill = () => child.kill('SIGKILL')
+  signal.addEventListener('abort', kill)
+  try {
+    const [stderr] = await Promise.all([text(child.stderr), once(child, 'close')])
+    if (child.exitCode === 0) return
+    const reason = stderr.trim() || `its process ended with ${child.signalCode ?? child.exitCode}`
+    throw new ImportError(`Cannot import: ${reason}`)
+  } finally {
+    signal.removeEventListener('abort', kill)
+  }
+}

@@ -1,0 +1,4 @@
+/** Bytes of a peer, or a name it sent, that break the protocol's rules. Whoever reads a connection catches it and closes. */
+export class ProtocolError extends Error {
+  override name = 'ProtocolError'
+}

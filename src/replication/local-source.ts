@@ -1,0 +1,202 @@
+import fs from 'node:fs/promises'
+import path from 'node:path'
+import { readLtxSummary } from '../db/ltx-file.js'
+import type { FrozenPages } from '../db/page-freeze.js'
+import { decodeHeader, type LtxHeader } from '../ltx/header.js'
+import { formatLtxName, type Position, parseLtxName } from '../ltx/names.js'
+import { decodeTrailer, type LtxTrailer, TRAILER_SIZE } from '../ltx/trailer.js'
+import { RecentTransactions, type Transaction } from './recent.js'
+import type { HeldSnapshot, Source, SourcePosition } from './source.js'
+
+/** What the owner of the databases is asked. */
+export interface DatabaseOwner {
+  status(): Promise<readonly OwnedDatabase[]>
+  /** Tells of transactions from now on, or no more. Resolves when every one before is in a file or was told of. */
+  follow(on: boolean): Promise<void>
+  freeze(name: string): Promise<{ readonly freezeId: number; readonly pages: FrozenPages } | undefined>
+  thaw(freezeId: number): Promise<void>
+}
+
+export interface OwnedDatabase {
+  readonly name: string
+  readonly position: Position
+  readonly pageSize: number
+  readonly lastCommitMs: number
+}
+
+export interface LocalSourceOptions {
+  readonly nodeId: bigint
+  readonly owner: DatabaseOwner
+  /** The directory of a database's LTX files. */
+  readonly ltxDir: (name: string) => string
+  /** Memory for recent transactions, bytes. */
+  readonly recentBytes: number
+  /** How long transactions are still followed when nobody listens any more, milliseconds: a replica may come back. */
+  readonly lingerMs: number
+}
+
+/** Snapshots that are sent at once: each costs the writers a copy of what they overwrite. */
+const MAX_SNAPSHOTS = 4
+
+/** The databases of this node, for those who follow them: where they stand, and what they went through lately. */
+export class LocalSource implements Source {
+  readonly nodeId: bigint
+  readonly #options: LocalSourceOptions
+  readonly #recent: RecentTransactions
+  readonly #positions = new Map<string, SourcePosition>()
+  readonly #listeners = new Set<(name: string, transaction: Transaction) => void>()
+  #followers = 0
+  #following: Promise<void> | undefined
+  #linger: NodeJS.Timeout | undefined
+  #snapshots = 0
+  readonly #waiting: (() => void)[] = []
+
+  constructor(options: LocalSourceOptions) {
+    this.nodeId = options.nodeId
+    this.#options = options
+    this.#recent = new RecentTransactions(options.recentBytes)
+  }
+
+  /** Connected listeners. */
+  get subscriberCount(): number {
+    return this.#listeners.size
+  }
+
+  /** Resolves when positions and transactions are known and kept up to date. The returned function says that this is needed no more. */
+  async follow(): Promise<() => void> {
+    this.#followers++
+    clearTimeout(this.#linger)
+    this.#following ??= this.#start()
+    let released = false
+    const release = () => {
+      if (released) return
+      released = true
+      this.#followers--
+      if (this.#followers === 0) this.#linger = setTimeout(() => this.#end(), this.#options.lingerMs).unref()
+    }
+    try {
+      await this.#following
+    } catch (error) {
+      this.#following = undefined
+      release()
+      throw error
+    }
+    return release
+  }
+
+  close(): void {
+    clearTimeout(this.#linger)
+  }
+
+  /** Takes what the owner tells of: transactions in order. `data` is kept. */
+  take(name: string, file: string, data: Uint8Array | undefined): void {
+    const { header, trailer } = data === undefined ? readLtxSummary(file) : summaryOf(data)
+    const transaction = toTransaction(header, trailer, file, data)
+    this.#positions.set(name, positionAfter(transaction))
+    if (data !== undefined) this.#recent.add(name, transaction)
+    for (const listener of this.#listeners) listener(name, transaction)
+  }
+
+  positions(): ReadonlyMap<string, SourcePosition> {
+    return this.#positions
+  }
+
+  subscribe(listener: (name: string, transaction: Transaction) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  async transaction(name: string, minTxid: bigint): Promise<Transaction | undefined> {
+    const recent = this.#recent.find(name, minTxid)
+    if (recent !== undefined) return recent
+    const file = await this.#fileOf(this.#options.ltxDir(name), minTxid)
+    if (file === undefined) return undefined
+    const { header, trailer } = readLtxSummary(file)
+    return toTransaction(header, trailer, file, undefined)
+  }
+
+  async snapshot(name: string): Promise<HeldSnapshot | undefined> {
+    while (this.#snapshots >= MAX_SNAPSHOTS) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    this.#snapshots++
+    const leave = () => {
+      this.#snapshots--
+      this.#waiting.shift()?.()
+    }
+    try {
+      const frozen = await this.#options.owner.freeze(name)
+      if (frozen === undefined) {
+        leave()
+        return undefined
+      }
+      return { pages: frozen.pages, release: () => this.#options.owner.thaw(frozen.freezeId).finally(leave) }
+    } catch (error) {
+      leave()
+      throw error
+    }
+  }
+
+  async #start(): Promise<void> {
+    await this.#options.owner.follow(true)
+    for (const { name, position, pageSize, lastCommitMs } of await this.#options.owner.status()) {
+      const known = this.#positions.get(name)
+      if (known !== undefined && known.txid > position.txid) continue
+      this.#positions.set(name, { ...position, pageSize, timestampMs: lastCommitMs })
+    }
+  }
+
+  #end(): void {
+    this.#following = undefined
+    // Whether it was heard is told by the next answer.
+    void this.#options.owner.follow(false)
+  }
+
+  async #fileOf(dir: string, minTxid: bigint): Promise<string | undefined> {
+    const single = path.join(dir, formatLtxName(minTxid, minTxid))
+    try {
+      await fs.access(single)
+      return single
+    } catch (error) {
+      if (!isMissing(error)) throw error
+    }
+    // Recovery and merging make files of several transactions; few, and looked for only where a replica was away.
+    try {
+      const names = await fs.readdir(dir)
+      const found = names.find((file) => parseLtxName(file)?.minTxid === minTxid)
+      return found === undefined ? undefined : path.join(dir, found)
+    } catch (error) {
+      if (isMissing(error)) return undefined
+      throw error
+    }
+  }
+}
+
+function summaryOf(data: Uint8Array): { header: LtxHeader; trailer: LtxTrailer } {
+  return { header: decodeHeader(data), trailer: decodeTrailer(data, data.length - TRAILER_SIZE) }
+}
+
+function toTransaction(
+  header: LtxHeader,
+  trailer: LtxTrailer,
+  file: string,
+  data: Uint8Array | undefined,
+): Transaction {
+  return {
+    minTxid: header.minTxid,
+    after: { txid: header.maxTxid, checksum: trailer.postApplyChecksum },
+    preApplyChecksum: header.preApplyChecksum,
+    pageSize: header.pageSize,
+    commit: header.commit,
+    timestampMs: header.timestamp,
+    nodeId: header.nodeId,
+    path: file,
+    data,
+  }
+}
+
+function positionAfter({ after, timestampMs, pageSize }: Transaction): SourcePosition {
+  return { ...after, timestampMs, pageSize }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
+}

@@ -1,0 +1,248 @@
+import { CHECKSUM_FLAG } from '../ltx/checksum.js'
+import type { LtxHeader } from '../ltx/header.js'
+import type { Position } from '../ltx/names.js'
+import { END_OF_CHUNKS, encodeChunks, encodeFrame } from './frames.js'
+import { type BodyOptions, mergedBytes, snapshotBytes, transactionBytes } from './ltx-bodies.js'
+import type { PositionMap } from './position-map.js'
+import type { Transaction } from './recent.js'
+import type { HeldSnapshot, Source, SourcePosition } from './source.js'
+
+export interface SenderOptions extends BodyOptions {
+  /** Only these databases; all when it is empty. */
+  readonly filter: ReadonlySet<string>
+  /** Longest time a snapshot may take to send, milliseconds; 0 for no limit. */
+  readonly snapshotTimeoutMs: number
+  /** Silence after which a heartbeat is sent, milliseconds. */
+  readonly heartbeatMs: number
+  /** Ends the stream with an end frame. */
+  readonly signal: AbortSignal
+  /** Told of each frame that is sent. */
+  readonly onFrame: (name: string, type: 'ltx' | 'ltx:snapshot') => void
+}
+
+const START: Position = { txid: 0n, checksum: 0n }
+/** Bytes that are gathered before they are handed on. */
+const BATCH_BYTES = 64 << 10
+/** Files that are merged for a replica that is far behind: more are open at once, or delay the first byte. */
+const MERGE_FILES = 128
+
+/**
+ * The bytes of one stream to one replica, for ever: what it lacks, `ready`, then each transaction as it comes. It asks for nothing before
+ * the bytes it gave were taken, so a slow replica costs one batch, and the names of the databases in which it is behind. Throws when a
+ * database cannot be read; the stream must then be cut without an end frame.
+ */
+export async function* sendStream(
+  source: Source,
+  positions: PositionMap,
+  options: SenderOptions,
+): AsyncGenerator<Buffer, void> {
+  const sender = new Sender(source, positions, options)
+  try {
+    yield* sender.run()
+  } finally {
+    sender.close()
+  }
+}
+
+class Sender {
+  readonly #source: Source
+  readonly #options: SenderOptions
+  /** Where the replica will stand when it has taken what was given. */
+  readonly #replica: Map<string, Position>
+  #behind: Set<string>
+  #wake = () => {}
+  readonly #unsubscribe: () => void
+
+  constructor(source: Source, positions: PositionMap, options: SenderOptions) {
+    this.#source = source
+    this.#options = options
+    this.#replica = new Map(positions)
+    this.#unsubscribe = source.subscribe((name) => this.#changed(name))
+    options.signal.addEventListener('abort', this.#onAbort)
+    this.#behind = new Set([...source.positions().keys(), ...positions.keys()].filter((name) => this.#wanted(name)))
+  }
+
+  close(): void {
+    this.#unsubscribe()
+    this.#options.signal.removeEventListener('abort', this.#onAbort)
+  }
+
+  async *run(): AsyncGenerator<Buffer, void> {
+    const { signal } = this.#options
+    let ready = false
+    while (!signal.aborted) {
+      const behind = this.#behind
+      this.#behind = new Set()
+      yield* batched(this.#catchUp(behind))
+      if (!ready) {
+        yield Buffer.concat([encodeFrame({ type: 'ready' }), this.#heartbeat()])
+        ready = true
+      }
+      if (this.#behind.size === 0 && !(await this.#somethingNew())) yield this.#heartbeat()
+    }
+    yield encodeFrame({ type: 'end' })
+  }
+
+  readonly #onAbort = () => this.#wake()
+
+  #wanted(name: string): boolean {
+    return this.#options.filter.size === 0 || this.#options.filter.has(name)
+  }
+
+  #changed(name: string): void {
+    if (!this.#wanted(name)) return
+    this.#behind.add(name)
+    this.#wake()
+  }
+
+  /** Resolves to false when nothing happened for as long as a heartbeat. */
+  async #somethingNew(): Promise<boolean> {
+    if (this.#options.signal.aborted) return true
+    return await new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(false), this.#options.heartbeatMs)
+      this.#wake = () => {
+        clearTimeout(timer)
+        resolve(true)
+      }
+    })
+  }
+
+  #heartbeat(): Buffer {
+    return encodeFrame({ type: 'heartbeat', timestampMs: Date.now() })
+  }
+
+  async *#catchUp(names: ReadonlySet<string>): AsyncGenerator<Buffer, void> {
+    for (const name of names) {
+      for (;;) {
+        if (this.#options.signal.aborted) return
+        const current = this.#source.positions().get(name)
+        if (current === undefined) {
+          // LiteFS' replicas ignore it; a database that was dropped has a position.
+          if (this.#replica.delete(name)) yield encodeFrame({ type: 'drop', name })
+          break
+        }
+        const at = known(this.#replica.get(name) ?? START, current)
+        if (at.txid === current.txid) break
+        this.#replica.set(name, yield* this.#next(name, at, current))
+      }
+    }
+  }
+
+  /** Sends what follows `at`, or everything, and returns where that leads. */
+  async *#next(name: string, at: Position, current: SourcePosition): AsyncGenerator<Buffer, Position> {
+    const next = at.txid === 0n ? undefined : await this.#source.transaction(name, at.txid + 1n)
+    if (next === undefined || next.preApplyChecksum !== at.checksum) return yield* this.#sendSnapshot(name, current)
+    const run = await this.#runOfFiles(name, next)
+    const [only, second] = run
+    const bytes =
+      only !== undefined && second === undefined
+        ? transactionBytes(only, this.#options)
+        : mergedBytes(run, this.#options)
+    this.#options.onFrame(name, 'ltx')
+    yield* asFrame(name, bytes)
+    return run.at(-1)?.after ?? at
+  }
+
+  /** Transactions that are to be read from files are sent as one; what is in memory goes as it is. */
+  async #runOfFiles(name: string, first: Transaction): Promise<Transaction[]> {
+    const run = [first]
+    let last: Transaction = first
+    while (last.data === undefined && run.length < MERGE_FILES) {
+      const next = await this.#source.transaction(name, last.after.txid + 1n)
+      if (next === undefined || next.data !== undefined || next.preApplyChecksum !== last.after.checksum) break
+      run.push(next)
+      last = next
+    }
+    return run
+  }
+
+  async *#sendSnapshot(name: string, current: SourcePosition): AsyncGenerator<Buffer, Position> {
+    const held = yield* this.#meanwhile(this.#source.snapshot(name))
+    try {
+      const position = held?.pages.position ?? { txid: current.txid, checksum: CHECKSUM_FLAG }
+      this.#options.onFrame(name, 'ltx:snapshot')
+      const bytes = snapshotBytes(held, this.#snapshotHeader(held, current), this.#options)
+      yield* asFrame(name, this.#inTime(name, bytes))
+      return position
+    } finally {
+      held?.release()
+    }
+  }
+
+  /** Throws when it takes too long, or the stream is to end. */
+  async *#inTime(name: string, bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void> {
+    const { signal, snapshotTimeoutMs } = this.#options
+    const start = performance.now()
+    for await (const piece of bytes) {
+      signal.throwIfAborted()
+      if (snapshotTimeoutMs > 0 && performance.now() - start > snapshotTimeoutMs) {
+        throw new Error(
+          `Cannot send snapshot of ${name}: it took more than http.snapshot-timeout, ${snapshotTimeoutMs} ms`,
+        )
+      }
+      yield piece
+    }
+  }
+
+  #snapshotHeader(held: HeldSnapshot | undefined, current: SourcePosition): LtxHeader {
+    return {
+      flags: 0,
+      pageSize: held?.pages.pageSize ?? current.pageSize,
+      commit: held?.pages.pageCount ?? 0,
+      minTxid: 1n,
+      maxTxid: held?.pages.position.txid ?? current.txid,
+      timestamp: current.timestampMs,
+      preApplyChecksum: 0n,
+      walOffset: 0,
+      walSize: 0,
+      walSalt1: 0,
+      walSalt2: 0,
+      nodeId: this.#source.nodeId,
+    }
+  }
+
+  /** Waits, with heartbeats, so that the replica does not take the primary for dead. */
+  async *#meanwhile<T>(waited: Promise<T>): AsyncGenerator<Buffer, T> {
+    const done = waited.then(
+      () => true,
+      () => true,
+    )
+    for (;;) {
+      let timer: NodeJS.Timeout | undefined
+      const silence = new Promise<false>((resolve) => {
+        timer = setTimeout(() => resolve(false), this.#options.heartbeatMs)
+      })
+      const ended = await Promise.race([done, silence])
+      clearTimeout(timer)
+      if (ended) return await waited
+      yield this.#heartbeat()
+    }
+  }
+}
+
+/** Where a replica stands in this node's history; at its start when that is not part of it. */
+function known(at: Position, current: Position): Position {
+  if (at.txid > current.txid) return START
+  return at.txid === current.txid && at.checksum !== current.checksum ? START : at
+}
+
+/** Joins small pieces, in order. */
+async function* batched(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void> {
+  let batch: Buffer[] = []
+  let size = 0
+  for await (const piece of pieces) {
+    batch.push(piece)
+    size += piece.length
+    if (size < BATCH_BYTES) continue
+    yield Buffer.concat(batch)
+    batch = []
+    size = 0
+  }
+  if (size > 0) yield Buffer.concat(batch)
+}
+
+async function* asFrame(name: string, bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void> {
+  yield encodeFrame({ type: 'ltx', name })
+  for await (const piece of bytes) yield encodeChunks(piece)
+  yield Buffer.from(END_OF_CHUNKS)
+}

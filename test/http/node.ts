@@ -1,0 +1,55 @@
+// A node without databases of its own: what the HTTP API is asked and told is in the test's hands.
+import t from 'tap'
+import type { NodeView } from '../../src/http/node-view.js'
+import { type RunningServer, serveNode } from '../../src/http/server.js'
+import type { Transaction } from '../../src/replication/recent.js'
+import type { SourcePosition } from '../../src/replication/source.js'
+
+export const silent = { debug() {}, info() {}, warn() {}, error() {} }
+
+export interface TestNode {
+  readonly view: NodeView
+  readonly positions: Map<string, SourcePosition>
+  /** LTX files by name and first TXID. */
+  readonly files: Map<string, Transaction>
+  readonly listeners: Set<(name: string, transaction: Transaction) => void>
+  isPrimary: boolean
+  notReady: string | undefined
+}
+
+export function testNode(): TestNode {
+  const listeners = new Set<(name: string, transaction: Transaction) => void>()
+  const positions = new Map<string, SourcePosition>()
+  const files = new Map<string, Transaction>()
+  const node: Omit<TestNode, 'view'> = { positions, files, listeners, isPrimary: true, notReady: undefined }
+  const view: NodeView = {
+    nodeId: '00000000000000AB',
+    clusterId: () => 'LFSC0123456789ABCDEF',
+    role: () => ({ isPrimary: node.isPrimary, candidate: true, primaryHostname: 'one', lagMs: 0 }),
+    notReady: async () => node.notReady,
+    dataDir: '/var/lib/litefs',
+    databases: async () => [],
+    compress: true,
+    snapshotTimeoutMs: 0,
+    importDatabase: async () => ({ pageSize: 4096, pageCount: 1 }),
+    source: {
+      nodeId: 0xabn,
+      positions: () => positions,
+      subscribe: (listener) => {
+        listeners.add(listener)
+        return () => listeners.delete(listener)
+      },
+      transaction: async (name, minTxid) => files.get(`${name} ${minTxid}`),
+      snapshot: async () => undefined,
+      follow: async () => () => {},
+      subscriberCount: 0,
+    },
+  }
+  return Object.assign(node, { view })
+}
+
+export async function serve(node: TestNode): Promise<RunningServer> {
+  const server = await serveNode(node.view, { host: '127.0.0.1', port: 0 }, silent)
+  t.teardown(() => server.close())
+  return server
+}
