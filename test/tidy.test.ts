@@ -15,6 +15,7 @@ const entries = [
   'src/cli/main.ts',
   'src/apply/main.ts',
   'src/apply/applier.ts',
+  'src/replication/frame-decoder.ts',
   'src/mount/thread.ts',
   'src/import/child.ts',
   'src/config/json-schema.ts',
