@@ -38,7 +38,7 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
   const thread = await startFileSystemThread(threadOptions(config, options), log)
   try {
     const allowOther = config.fuse['allow-other']
-    thread.serve(mountFuse({ dir: mountDir, fsname: 'litefs', allowOther, defaultPermissions: false, readOnly: false }))
+    thread.serve(mountFuse({ dir: mountDir, fsname: 'litefs', allowOther, defaultPermissions: true, readOnly: false }))
   } catch (error) {
     await thread.stop()
     throw error

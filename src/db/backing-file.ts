@@ -43,6 +43,11 @@ export class BackingFile {
     return new BackingFile(path, fs.openSync(path, fs.constants.O_RDWR))
   }
 
+  /** Opens an existing file that only has to be read. */
+  static openReadOnly(path: string): BackingFile {
+    return new BackingFile(path, fs.openSync(path, fs.constants.O_RDONLY))
+  }
+
   /** Creates the file, or opens it where it exists. */
   static create(path: string): BackingFile {
     return new BackingFile(path, createFile(path))
@@ -162,6 +167,11 @@ export class BackingFile {
     }
     const { blocks, atimeMs, mtimeMs, ctimeMs } = fs.fstatSync(this.#fd)
     return { size: this.size(), blocks, atimeMs, mtimeMs, ctimeMs }
+  }
+
+  /** All that the disk tells of a file that is there, without what is staged. */
+  diskStat(): fs.Stats {
+    return fs.fstatSync(this.#fd)
   }
 
   /** Sets the times, milliseconds since the epoch. A file in memory has only one. */

@@ -303,6 +303,12 @@ export class Database {
     this.#journal.syncDeferred()
   }
 
+  /** Its file is the target's now, and so are the writes that those who read a copy must be kept from. */
+  handFreezesTo(target: Database): void {
+    for (const freeze of this.#freezes) target.#freezes.add(freeze)
+    this.#freezes.clear()
+  }
+
   /** Captures the transaction whose journal `end` ends. The journal stays, and with it the way back, when that fails. */
   #endJournal(end: () => void): void {
     const captured = this.#wal.active ? undefined : this.#journal.finish()

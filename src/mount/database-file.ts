@@ -2,8 +2,19 @@ import type { BackingFile } from '../db/backing-file.js'
 import type { Database } from '../db/database.js'
 import type { FileKind } from '../db/database-files.js'
 import { FOPEN_KEEP_CACHE, FOPEN_NOFLUSH } from '../fuse/abi.js'
-import { type Timestamp, timestampFromMs } from '../fuse/file-system.js'
-import { BLOCK_SIZE, CACHED_SECONDS, type FileAttributes, type MountFile, type Owner, S_IFREG } from './mount-file.js'
+import type { Timestamp } from '../fuse/file-system.js'
+import type { Ownership } from '../store/local-files.js'
+import type { DatabaseOwners } from './database-owners.js'
+import {
+  BLOCK_SIZE,
+  CACHED_SECONDS,
+  type FileAttributes,
+  type MountFile,
+  type OwnershipChanges,
+  S_IFREG,
+  timesOf,
+  utimeSeconds,
+} from './mount-file.js'
 
 /**
  * Closing flushes nothing: there is nothing to flush but mapped pages of the wal-index, and a daemon that is killed while a thread of its
@@ -13,32 +24,50 @@ const OPEN_FLAGS = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH
 
 /** A database, its journal, WAL or wal-index: the bytes are the backing file's, and the kernel caches them. */
 export class DatabaseFile implements MountFile {
-  readonly database: Database
+  #database: Database
   readonly kind: FileKind
   readonly attrValidSeconds = CACHED_SECONDS
-  readonly #owner: Owner
+  readonly #owners: DatabaseOwners
   /** While it is open; it outlives its name. */
   #file: BackingFile | undefined
   #opens = 0
 
-  constructor(database: Database, kind: FileKind, owner: Owner) {
-    this.database = database
+  constructor(database: Database, kind: FileKind, owners: DatabaseOwners) {
+    this.#database = database
     this.kind = kind
-    this.#owner = owner
+    this.#owners = owners
+  }
+
+  get database(): Database {
+    return this.#database
+  }
+
+  get opens(): number {
+    return this.#opens
+  }
+
+  /** The file was renamed, and is another database's now. */
+  moveTo(database: Database): void {
+    this.#database = database
+  }
+
+  /** The file is open already in `opens` places, where it was something else until now. */
+  takeOver(file: BackingFile | undefined, opens: number): void {
+    this.#file = file
+    this.#opens = opens
   }
 
   attributes(linked: boolean): FileAttributes {
     const stat = this.#file?.stat() ?? this.database.files.stat(this.kind)
+    const { mode, uid, gid } = this.#owners.of(this.database)
     return {
       size: stat.size,
       blocks: stat.blocks,
-      atime: timestampFromMs(stat.atimeMs),
-      mtime: timestampFromMs(stat.mtimeMs),
-      ctime: timestampFromMs(stat.ctimeMs),
-      mode: S_IFREG | 0o666,
+      ...timesOf(stat),
+      mode: S_IFREG | mode,
       nlink: linked ? 1 : 0,
-      uid: this.#owner.uid,
-      gid: this.#owner.gid,
+      uid,
+      gid,
       blksize: BLOCK_SIZE,
     }
   }
@@ -49,10 +78,12 @@ export class DatabaseFile implements MountFile {
     return OPEN_FLAGS
   }
 
-  /** Creates the file, or opens it where it exists. */
-  create(): number {
+  /** Creates the file, or opens it where it exists. Journal, WAL and wal-index are the database's owner's, whoever makes them. */
+  create(ownership: Ownership): number {
+    const isNew = this.kind === 'database' && !this.database.files.exists('database')
     if (this.#file === undefined) this.#file = this.database.files.create(this.kind)
     this.#opens++
+    if (isNew) this.#owners.set(this.database, ownership)
     return OPEN_FLAGS
   }
 
@@ -69,6 +100,13 @@ export class DatabaseFile implements MountFile {
     return this.#open().read(into, 0, size, offset)
   }
 
+  /** The first bytes; the file has as many. */
+  head(size: number): Uint8Array {
+    const bytes = new Uint8Array(size)
+    this.#with((file) => file.read(bytes, 0, size, 0))
+    return bytes
+  }
+
   write(data: Uint8Array, offset: number): void {
     this.database.write(this.kind, this.#open(), data, offset)
   }
@@ -80,8 +118,14 @@ export class DatabaseFile implements MountFile {
   setTimes(atime: Timestamp | 'now' | undefined, mtime: Timestamp | 'now' | undefined): void {
     this.#with((file) => {
       const stat = file.stat()
-      file.setTimes(milliseconds(atime, stat.atimeMs), milliseconds(mtime, stat.mtimeMs))
+      file.setTimes(1000 * utimeSeconds(atime, stat.atimeMs), 1000 * utimeSeconds(mtime, stat.mtimeMs))
     })
+  }
+
+  setOwnership({ mode, uid, gid }: OwnershipChanges): void {
+    if (this.kind !== 'database') return
+    const now = this.#owners.of(this.database)
+    this.#owners.set(this.database, { mode: mode ?? now.mode, uid: uid ?? now.uid, gid: gid ?? now.gid })
   }
 
   sync(): void {
@@ -97,9 +141,4 @@ export class DatabaseFile implements MountFile {
     if (this.#file === undefined) this.database.files.with(this.kind, use)
     else use(this.#file)
   }
-}
-
-function milliseconds(time: Timestamp | 'now' | undefined, otherwise: number): number {
-  if (time === undefined) return otherwise
-  return time === 'now' ? Date.now() : time.seconds * 1000 + time.nanoseconds / 1e6
 }

@@ -1,76 +1,113 @@
-import type { Database } from '../db/database.js'
-import { FILE_KINDS } from '../db/database-files.js'
-import { formatPosition } from '../ltx/names.js'
-import type { Store } from '../store/store.js'
-import { DatabaseFile } from './database-file.js'
-import { LockFile } from './lock-file.js'
-import type { MountFile, Owner } from './mount-file.js'
-import { LAG_NAME, POSITION_SUFFIX, parseMountName, SUFFIXES } from './names.js'
-import { TextFile, type TextSource } from './text-file.js'
+import fs from 'node:fs'
+import type { Timestamp } from '../fuse/file-system.js'
+import type { LocalFiles } from '../store/local-files.js'
+import {
+  attributesOf,
+  CACHED_SECONDS,
+  type FileAttributes,
+  type MountFile,
+  type OwnershipChanges,
+  refuse,
+  utimeSeconds,
+} from './mount-file.js'
+import { changeOwnership } from './plain-file.js'
 
-/** Bytes of a `-pos` file: TXID, slash, checksum, newline. */
-const POSITION_SIZE = 34
-/** Milliseconds behind the primary: sign, nine digits, newline. A primary never is. */
-const NO_LAG = '+000000000\n'
+/** A directory: its attributes are those of the directory of that name in the data directory. */
+export class Directory implements MountFile {
+  readonly attrValidSeconds = CACHED_SECONDS
+  readonly #local: LocalFiles
+  /** Path in the mount, '' for its root. */
+  name: string
 
-/** The names of the root directory: what they stand for and which are listed. */
-export class RootDirectory {
-  readonly #store: Store
-  readonly #owner: Owner
-
-  constructor(store: Store, owner: Owner) {
-    this.#store = store
-    this.#owner = owner
+  constructor(local: LocalFiles, name: string) {
+    this.#local = local
+    this.name = name
   }
 
-  /** The file of that name if it exists. `cached` tells whether the kernel may remember the answer. */
-  find(name: string): { file: MountFile | undefined; cached: boolean } {
-    const parsed = parseMountName(name)
-    if (parsed.kind === 'primary') return { file: undefined, cached: false }
-    if (parsed.kind === 'lag') return { file: new TextFile(lagSource(), this.#owner), cached: true }
-    const database = this.#store.get(parsed.database)
-    if (parsed.kind === 'position' || parsed.kind === 'lock') {
-      if (database === undefined || !isListed(database)) return { file: undefined, cached: false }
-      if (parsed.kind === 'lock') return { file: new LockFile(this.#owner), cached: false }
-      return { file: new TextFile(this.#positionSource(database), this.#owner), cached: false }
-    }
-    if (database?.files.exists(parsed.kind)) {
-      return { file: new DatabaseFile(database, parsed.kind, this.#owner), cached: true }
-    }
-    return { file: undefined, cached: true }
+  attributes(): FileAttributes {
+    return attributesOf(fs.lstatSync(this.#local.path(this.name)))
   }
 
-  /** The file that a program creates under this name; undefined when names of that form are not for programs to create. */
-  make(name: string): DatabaseFile | undefined {
-    const parsed = parseMountName(name)
-    if (!('database' in parsed) || parsed.kind === 'position' || parsed.kind === 'lock') return undefined
-    return new DatabaseFile(this.#store.getOrCreate(parsed.database), parsed.kind, this.#owner)
+  open(): number {
+    return refuse('EISDIR')
   }
 
-  *names(): Generator<string> {
-    yield LAG_NAME
-    for (const database of this.#store.all()) {
-      for (const kind of FILE_KINDS) if (database.files.exists(kind)) yield database.name + SUFFIXES[kind]
-      if (isListed(database)) yield database.name + POSITION_SUFFIX
-    }
+  close(): void {}
+
+  read(): number {
+    return refuse('EISDIR')
   }
 
-  #positionSource(database: Database): TextSource {
-    const text = () => `${formatPosition(database.position)}\n`
-    return {
-      size: POSITION_SIZE,
-      mode: 0o666,
-      modifiedMs: () => database.lastCommitMs,
-      text: () => (database.provisional ? this.#store.settle(database).then(text) : text()),
-    }
+  write(): void {
+    refuse('EISDIR')
   }
+
+  truncate(): void {
+    refuse('EISDIR')
+  }
+
+  setTimes(atime: Timestamp | 'now' | undefined, mtime: Timestamp | 'now' | undefined): void {
+    setPathTimes(this.#local.path(this.name), atime, mtime)
+  }
+
+  setOwnership(changes: OwnershipChanges): void {
+    changeOwnership(this.#local.path(this.name), changes)
+  }
+
+  sync(): void {}
 }
 
-/** A database with at least one transaction that was not dropped. */
-function isListed(database: Database): boolean {
-  return database.state.pageCount > 0
+/** A symbolic link; the kernel follows it. */
+export class SymbolicLink implements MountFile {
+  readonly attrValidSeconds = CACHED_SECONDS
+  readonly #local: LocalFiles
+  /** Path in the mount. */
+  name: string
+
+  constructor(local: LocalFiles, name: string) {
+    this.#local = local
+    this.name = name
+  }
+
+  get target(): string {
+    return fs.readlinkSync(this.#local.path(this.name))
+  }
+
+  attributes(): FileAttributes {
+    return attributesOf(fs.lstatSync(this.#local.path(this.name)))
+  }
+
+  open(): number {
+    return refuse('ELOOP')
+  }
+
+  close(): void {}
+
+  read(): number {
+    return refuse('EINVAL')
+  }
+
+  write(): void {
+    refuse('EINVAL')
+  }
+
+  truncate(): void {
+    refuse('EINVAL')
+  }
+
+  setTimes(atime: Timestamp | 'now' | undefined, mtime: Timestamp | 'now' | undefined): void {
+    setPathTimes(this.#local.path(this.name), atime, mtime)
+  }
+
+  /** A link's own mode means nothing. */
+  setOwnership({ uid, gid }: OwnershipChanges): void {
+    changeOwnership(this.#local.path(this.name), { mode: undefined, uid, gid })
+  }
+
+  sync(): void {}
 }
 
-function lagSource(): TextSource {
-  return { size: NO_LAG.length, mode: 0o444, modifiedMs: Date.now, text: () => NO_LAG }
+function setPathTimes(path: string, atime: Timestamp | 'now' | undefined, mtime: Timestamp | 'now' | undefined): void {
+  const stat = fs.lstatSync(path)
+  fs.lutimesSync(path, utimeSeconds(atime, stat.atimeMs), utimeSeconds(mtime, stat.mtimeMs))
 }

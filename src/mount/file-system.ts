@@ -13,39 +13,56 @@ import {
   type OpenReply,
   type SetattrChanges,
   type StatfsReply,
-  timestampFromMs,
 } from '../fuse/file-system.js'
+import type { Ownership } from '../store/local-files.js'
 import type { Store } from '../store/store.js'
 import { DatabaseFile } from './database-file.js'
-import { RootDirectory } from './directory.js'
-import { type Inode, Inodes } from './inodes.js'
-import { BLOCK_SIZE, CACHED_SECONDS, type MountFile, NEVER_CACHED, type Owner, S_IFDIR } from './mount-file.js'
+import { DatabaseOwners } from './database-owners.js'
+import { Directory, SymbolicLink } from './directory.js'
+import { FileKinds } from './file-kinds.js'
+import { type Inode, Inodes, pathOf } from './inodes.js'
+import { LockFile } from './lock-file.js'
+import { CACHED_SECONDS, type MountFile, NEVER_CACHED, type Owner, PERMISSIONS, S_IFMT, S_IFREG } from './mount-file.js'
+import { joinName } from './names.js'
+import { type Listed, Namespace } from './namespace.js'
+import { PlainFile } from './plain-file.js'
+import { Rename } from './rename.js'
+import { TextFile } from './text-file.js'
 
-const { EACCES, EBADF, EISDIR, ENOENT, ENOTDIR, EOPNOTSUPP, EPERM } = constants.errno
+const { EACCES, EEXIST, EINVAL, EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTEMPTY, EPERM } = constants.errno
 
 /** The longest name that the data directory's file system takes, bytes. */
 const NAME_MAX = 255
 /** Bytes of the longest suffix that is put on a database's name. */
 const LONGEST_SUFFIX = 8
+/** A directory's files get its group, and its directories this bit too (S_ISGID). */
+const SET_GROUP = 0o2000
 
 /** The file system that applications see, over the databases of the store. Runs on the file-system thread only. */
 export class LiteFileSystem implements FileSystem {
   readonly #store: Store
   readonly #dataDir: string
-  readonly #owner: Owner
-  readonly #root: RootDirectory
-  readonly #inodes = new Inodes()
-  readonly #startedMs = Date.now()
   /** File handles that were written through. */
   readonly #written = new Set<number>()
   #lastHandle = 0
   #hiddenWriters = false
+  readonly #owners: DatabaseOwners
+  readonly #namespace: Namespace
+  readonly #kinds: FileKinds
+  readonly #inodes: Inodes
+  readonly #rename: Rename
+  /** What directories that are being read list, by file handle: entries that come and go meanwhile move no others. */
+  readonly #listings = new Map<number, readonly Listed[]>()
 
   constructor(store: Store, dataDir: string, owner: Owner) {
     this.#store = store
     this.#dataDir = dataDir
-    this.#owner = owner
-    this.#root = new RootDirectory(store, owner)
+    this.#owners = new DatabaseOwners(owner)
+    this.#namespace = new Namespace(store, owner, this.#owners)
+    this.#kinds = new FileKinds(store, this.#owners)
+    this.#inodes = new Inodes(new Directory(store.local, ''))
+    const parts = { inodes: this.#inodes, namespace: this.#namespace, kinds: this.#kinds, owners: this.#owners }
+    this.#rename = new Rename({ store, ...parts })
   }
 
   /** Whether somebody who has written is in another pid namespace, so that the kernel does not show us his locks. */
@@ -53,21 +70,23 @@ export class LiteFileSystem implements FileSystem {
     return this.#hiddenWriters
   }
 
-  /** The inode number of a name in the root directory, if the kernel knows it. */
+  /** The inode number of a path in the mount, if the kernel knows it. */
   knownInode(name: string): number | undefined {
-    return this.#inodes.root.children.get(name)?.id
+    return this.#inodes.find(name)?.id
   }
 
   lookup(parent: number, name: string): EntryReply {
     const directory = this.#directory(parent)
     const known = directory.children.get(name)
-    if (known?.file instanceof DatabaseFile) return this.#entry(known, CACHED_SECONDS)
-    if (Buffer.byteLength(name) > NAME_MAX) throw new FuseError(constants.errno.ENAMETOOLONG)
-    const { file, cached } = this.#root.find(name)
-    const seconds = cached ? CACHED_SECONDS : NEVER_CACHED
-    if (file !== undefined) return this.#entry(known ?? this.#inodes.add(directory, name, file), seconds)
-    if (known !== undefined) this.#inodes.unlink(known)
-    return negativeEntry(seconds)
+    if (known !== undefined && isStored(known.file)) {
+      return this.#entry(known, CACHED_SECONDS)
+    }
+    if (Buffer.byteLength(name) > NAME_MAX) throw new FuseError(ENAMETOOLONG)
+    const { file, cached } = this.#namespace.find(joinName(pathOf(directory), name))
+    const seconds = cached || (file !== undefined && isStored(file)) ? CACHED_SECONDS : NEVER_CACHED
+    if (known !== undefined && file?.constructor !== known.file.constructor) this.#inodes.unlink(known)
+    if (file === undefined) return negativeEntry(seconds)
+    return this.#entry(directory.children.get(name) ?? this.#inodes.add(directory, name, file), seconds)
   }
 
   forget(nodeid: number, nlookup: number): void {
@@ -76,89 +95,118 @@ export class LiteFileSystem implements FileSystem {
 
   getattr(nodeid: number): AttrReply {
     const inode = this.#inode(nodeid)
-    return { attrValidSeconds: inode.file?.attrValidSeconds ?? NEVER_CACHED, attr: this.#attr(inode) }
+    return { attrValidSeconds: inode.file.attrValidSeconds, attr: this.#attr(inode) }
   }
 
-  /** Modes and owners are the mount's own, as in LiteFS: a change of them is taken and has no effect. */
-  setattr(nodeid: number, changes: SetattrChanges): AttrReply {
+  setattr(nodeid: number, { mode, uid, gid, size, atime, mtime }: SetattrChanges): AttrReply {
     const inode = this.#inode(nodeid)
     const { file } = inode
-    if (file === undefined && changes.size !== undefined) throw new FuseError(EISDIR)
-    if (file !== undefined) {
-      if (changes.size !== undefined) file.truncate(changes.size)
-      if (changes.atime !== undefined || changes.mtime !== undefined) file.setTimes(changes.atime, changes.mtime)
+    if (size !== undefined) file.truncate(size)
+    if (inode.linked && (mode !== undefined || uid !== undefined || gid !== undefined)) {
+      file.setOwnership({ mode: mode === undefined ? undefined : mode & PERMISSIONS, uid, gid })
     }
+    if (atime !== undefined || mtime !== undefined) file.setTimes(atime, mtime)
     return this.getattr(nodeid)
   }
 
-  readlink(): string {
-    throw new FuseError(constants.errno.EINVAL)
+  readlink(nodeid: number): string {
+    const { file } = this.#inode(nodeid)
+    if (!(file instanceof SymbolicLink)) throw new FuseError(EINVAL)
+    return file.target
   }
 
-  symlink(): EntryReply {
-    throw new FuseError(EPERM)
+  symlink(parent: number, name: string, target: string, context: Context): EntryReply {
+    const directory = this.#directory(parent)
+    const path = this.#newPath(directory, name)
+    this.#store.local.makeLink(path, target, this.#ownership(directory, 0o777, context))
+    return this.#entry(this.#inodes.add(directory, name, new SymbolicLink(this.#store.local, path)), CACHED_SECONDS)
   }
 
-  mknod(): EntryReply {
-    throw new FuseError(EPERM)
+  /** Regular files only: a pipe or socket would be this node's, and a device is nothing that a mount with nodev has. */
+  mknod(parent: number, name: string, mode: number, _rdev: number, context: Context): EntryReply {
+    if ((mode & S_IFMT) !== S_IFREG) throw new FuseError(EPERM)
+    const { fh, openFlags, ...entry } = this.create(parent, name, mode, 0, context)
+    this.release(entry.nodeid, fh)
+    return entry
   }
 
-  mkdir(): EntryReply {
-    throw new FuseError(EOPNOTSUPP)
+  mkdir(parent: number, name: string, mode: number, context: Context): EntryReply {
+    const directory = this.#directory(parent)
+    const path = this.#newPath(directory, name)
+    const { local } = this.#store
+    const ownership = this.#ownership(directory, mode, context)
+    const inherited = this.#attr(directory).mode & SET_GROUP
+    local.makeDirectory(path, { ...ownership, mode: ownership.mode | inherited })
+    return this.#entry(this.#inodes.add(directory, name, new Directory(local, path)), CACHED_SECONDS)
   }
 
   unlink(parent: number, name: string): void {
     const directory = this.#directory(parent)
     const known = directory.children.get(name)
-    const file = known?.file ?? this.#root.find(name).file
+    const path = joinName(pathOf(directory), name)
+    const file = known?.file ?? this.#namespace.find(path).file
     if (file === undefined) throw new FuseError(ENOENT)
-    if (!(file instanceof DatabaseFile)) throw new FuseError(EACCES)
-    file.database.remove(file.kind)
+    if (file instanceof Directory) throw new FuseError(EISDIR)
+    if (file instanceof DatabaseFile) this.#removeDatabaseFile(file)
+    else if (file instanceof PlainFile || file instanceof SymbolicLink) this.#store.local.remove(path)
+    else throw new FuseError(EACCES)
     if (known !== undefined) this.#inodes.unlink(known)
-    this.#store.discardIfEmpty(file.database)
   }
 
-  rmdir(): void {
-    throw new FuseError(ENOTDIR)
+  rmdir(parent: number, name: string): void {
+    const directory = this.#directory(parent)
+    const known = directory.children.get(name)
+    const path = joinName(pathOf(directory), name)
+    const file = known?.file ?? this.#namespace.find(path).file
+    if (file === undefined) throw new FuseError(ENOENT)
+    if (!(file instanceof Directory)) throw new FuseError(ENOTDIR)
+    if (!this.#namespace.isEmpty(path)) throw new FuseError(ENOTEMPTY)
+    this.#store.local.removeDirectory(path)
+    this.#store.prune(path)
+    if (known !== undefined) this.#inodes.unlink(known)
   }
 
-  rename(): void {
-    throw new FuseError(EOPNOTSUPP)
+  rename(parent: number, name: string, newParent: number, newName: string, flags: number): void {
+    const directory = this.#directory(parent)
+    const target = this.#directory(newParent)
+    if (Buffer.byteLength(newName) > NAME_MAX) throw new FuseError(ENAMETOOLONG)
+    const source = directory.children.get(name)
+    if (source === undefined) throw new FuseError(ENOENT)
+    if (source.file instanceof DatabaseFile) this.#checkLength(newName)
+    this.#rename.run(source, target, newName, flags)
   }
 
+  /** Two names of one database would have two journals. */
   link(): EntryReply {
     throw new FuseError(EPERM)
   }
 
   open(nodeid: number, flags: number): OpenReply {
     const inode = this.#inode(nodeid)
-    return { fh: ++this.#lastHandle, openFlags: this.#file(inode).open(flags, inode.linked) }
+    this.#kinds.beforeOpen(inode, flags)
+    return { fh: ++this.#lastHandle, openFlags: inode.file.open(flags, inode.linked) }
   }
 
-  create(parent: number, name: string): CreateReply {
+  create(parent: number, name: string, mode: number, flags: number, context: Context): CreateReply {
     const directory = this.#directory(parent)
-    if (Buffer.byteLength(name) > NAME_MAX - LONGEST_SUFFIX) throw new FuseError(constants.errno.ENAMETOOLONG)
     const known = directory.children.get(name)
-    const file = known?.file ?? this.#root.make(name)
-    if (!(file instanceof DatabaseFile)) throw new FuseError(EACCES)
-    const openFlags = this.#create(file)
+    this.#checkLength(name)
+    if (known !== undefined) this.#kinds.beforeOpen(known, flags)
+    const file = known?.file ?? this.#namespace.make(joinName(pathOf(directory), name))
+    if (!(file instanceof DatabaseFile || file instanceof PlainFile)) throw new FuseError(EACCES)
+    const openFlags = this.#create(file, this.#ownership(directory, mode, context))
     const inode = known ?? this.#inodes.add(directory, name, file)
     return { ...this.#entry(inode, CACHED_SECONDS), fh: ++this.#lastHandle, openFlags }
   }
 
-  read(
-    nodeid: number,
-    _fh: number,
-    offset: number,
-    size: number,
-    into: Uint8Array,
-    context: Context,
-  ): number | Promise<Uint8Array> {
-    return this.#file(this.#inode(nodeid)).read(into, size, offset, context)
+  read(nodeid: number, _fh: number, offset: number, size: number, into: Uint8Array, context: Context) {
+    return this.#inode(nodeid).file.read(into, size, offset, context)
   }
 
   write(nodeid: number, fh: number, offset: number, data: Uint8Array, context: Context): number {
-    const file = this.#file(this.#inode(nodeid))
+    const inode = this.#inode(nodeid)
+    this.#kinds.beforeWrite(inode, data, offset)
+    const { file } = inode
     this.#written.add(fh)
     // The kernel itself writes too, as process 0: what is mapped, which a database never is.
     if (context.pid === 0 && file instanceof DatabaseFile && file.kind === 'database') this.#hiddenWriters = true
@@ -172,48 +220,90 @@ export class LiteFileSystem implements FileSystem {
   }
 
   release(nodeid: number, fh: number): void {
-    const file = this.#file(this.#inode(nodeid))
+    const inode = this.#inode(nodeid)
+    const { file } = inode
     const written = this.#written.delete(fh)
     file.close()
     if (written && file instanceof DatabaseFile && file.kind === 'database') this.#store.writerClosed(file.database)
+    this.#kinds.decide(inode)
   }
 
   fsync(nodeid: number): void {
-    this.#file(this.#inode(nodeid)).sync()
+    const inode = this.#inode(nodeid)
+    inode.file.sync()
+    this.#kinds.decide(inode)
   }
 
   opendir(nodeid: number): OpenReply {
     this.#directory(nodeid)
-    return { fh: nodeid, openFlags: 0 }
+    return { fh: ++this.#lastHandle, openFlags: 0 }
   }
 
-  *readdir(nodeid: number, _fh: number, offset: number): Generator<DirectoryEntry> {
+  *readdir(nodeid: number, fh: number, offset: number): Generator<DirectoryEntry> {
     const directory = this.#directory(nodeid)
-    let position = 0
-    for (const name of this.#root.names()) {
-      position++
-      if (position <= offset) continue
+    let listing = offset === 0 ? undefined : this.#listings.get(fh)
+    if (listing === undefined) {
+      listing = [...this.#namespace.list(pathOf(directory))]
+      this.#listings.set(fh, listing)
+    }
+    for (let index = offset; index < listing.length; index++) {
+      const { name, type } = listing[index] ?? { name: '', type: 0 }
       // A name that the kernel has not looked up has no inode number yet; any number that is not 0 will do.
-      yield { name, ino: directory.children.get(name)?.id ?? Number.MAX_SAFE_INTEGER, mode: 0o100666, offset: position }
+      yield { name, ino: directory.children.get(name)?.id ?? Number.MAX_SAFE_INTEGER, mode: type, offset: index + 1 }
     }
   }
 
-  releasedir(): void {}
+  releasedir(_nodeid: number, fh: number): void {
+    this.#listings.delete(fh)
+  }
 
   fsyncdir(): void {
-    for (const database of this.#store.all()) database.files.syncNames()
+    this.#store.syncNames()
   }
 
   destroy(): void {}
 
   /** A name that could not be created leaves nothing behind. */
-  #create(file: DatabaseFile): number {
+  #create(file: DatabaseFile | PlainFile, ownership: Ownership): number {
     try {
-      return file.create()
+      const openFlags = file.create(ownership)
+      if (file instanceof DatabaseFile && file.kind === 'database') this.#store.local.touchParent(file.database.name)
+      return openFlags
     } catch (error) {
-      this.#store.discardIfEmpty(file.database)
+      if (file instanceof DatabaseFile) this.#store.discardIfEmpty(file.database)
       throw error
     }
+  }
+
+  #removeDatabaseFile(file: DatabaseFile): void {
+    const { database, kind } = file
+    database.remove(kind)
+    if (kind === 'database') {
+      fs.rmSync(database.layout.attributes, { force: true })
+      this.#owners.forget(database)
+      this.#store.local.touchParent(database.name)
+    }
+    this.#store.discardIfEmpty(database)
+  }
+
+  /** Who owns what is made now: its maker, and the directory's group where that is so set. */
+  #ownership(directory: Inode, mode: number, { uid, gid }: Context): Ownership {
+    const parent = this.#attr(directory)
+    return { mode: mode & PERMISSIONS, uid, gid: (parent.mode & SET_GROUP) !== 0 ? parent.gid : gid }
+  }
+
+  /** The path of a name that must be free. */
+  #newPath(directory: Inode, name: string): string {
+    if (Buffer.byteLength(name) > NAME_MAX) throw new FuseError(ENAMETOOLONG)
+    const path = joinName(pathOf(directory), name)
+    if (this.#namespace.isReserved(path)) throw new FuseError(EACCES)
+    if (this.#namespace.find(path).file !== undefined) throw new FuseError(EEXIST)
+    return path
+  }
+
+  /** A file may become a database, and its journal must have a name. */
+  #checkLength(name: string): void {
+    if (Buffer.byteLength(name) > NAME_MAX - LONGEST_SUFFIX) throw new FuseError(ENAMETOOLONG)
   }
 
   #inode(nodeid: number): Inode {
@@ -224,43 +314,22 @@ export class LiteFileSystem implements FileSystem {
 
   #directory(nodeid: number): Inode {
     const inode = this.#inode(nodeid)
-    if (inode.file !== undefined) throw new FuseError(ENOTDIR)
+    if (!(inode.file instanceof Directory)) throw new FuseError(ENOTDIR)
     return inode
-  }
-
-  #file(inode: Inode): MountFile {
-    if (inode.file === undefined) throw new FuseError(EBADF)
-    return inode.file
   }
 
   #entry(inode: Inode, entryValidSeconds: number): EntryReply {
     const attr = this.#attr(inode)
     inode.lookups++
-    return {
-      nodeid: inode.id,
-      entryValidSeconds,
-      attrValidSeconds: inode.file?.attrValidSeconds ?? NEVER_CACHED,
-      attr,
-    }
+    return { nodeid: inode.id, entryValidSeconds, attrValidSeconds: inode.file.attrValidSeconds, attr }
   }
 
   #attr(inode: Inode): Attr {
-    if (inode.file !== undefined) return { ino: inode.id, ...inode.file.attributes(inode.linked) }
-    const time = timestampFromMs(this.#startedMs)
-    const { uid, gid } = this.#owner
-    const mode = S_IFDIR | 0o777
-    return {
-      ino: inode.id,
-      size: 0,
-      blocks: 0,
-      atime: time,
-      mtime: time,
-      ctime: time,
-      mode,
-      nlink: 2,
-      uid,
-      gid,
-      blksize: BLOCK_SIZE,
-    }
+    return { ino: inode.id, ...inode.file.attributes(inode.linked) }
   }
+}
+
+/** Whether the file is one of the programs', which comes and goes through the mount only. */
+function isStored(file: MountFile): boolean {
+  return !(file instanceof TextFile || file instanceof LockFile)
 }

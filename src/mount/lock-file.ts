@@ -52,5 +52,9 @@ export class LockFile implements MountFile {
     throw new FuseError(EACCES)
   }
 
+  setOwnership(): void {
+    throw new FuseError(EACCES)
+  }
+
   sync(): void {}
 }

@@ -1,6 +1,6 @@
 import type { FileKind } from '../db/database-files.js'
 
-/** What a name in the mount stands for, told by its suffix as LiteFS does. */
+/** What a name in the mount stands for, told by its suffix as LiteFS does. `database` is a path in the mount. */
 export type MountName =
   | { readonly kind: FileKind; readonly database: string }
   | { readonly kind: 'position' | 'lock'; readonly database: string }
@@ -22,18 +22,33 @@ export const SUFFIXES: Readonly<Record<FileKind, string>> = {
   shm: '-shm',
 }
 export const POSITION_SUFFIX = '-pos'
+export const LOCK_SUFFIX = '-lock'
 export const LAG_NAME = '.lag'
 export const PRIMARY_NAME = '.primary'
 
 /** No file of the mount has such a name, so no side file belongs to it. */
 const NO_DATABASE: ReadonlySet<string> = new Set(['', '.', '..'])
+/** As sqlite3.c makes them: `-mj`, six hexadecimal digits, a 9, two more. Never a database. */
+const SUPER_JOURNAL = /-mj[0-9A-F]{6}9[0-9A-F]{2}$/
 
+/** `name` is a path in the mount, without a slash in front. */
 export function parseMountName(name: string): MountName {
   if (name === LAG_NAME) return { kind: 'lag' }
   if (name === PRIMARY_NAME) return { kind: 'primary' }
+  const start = name.lastIndexOf('/') + 1
   for (const [suffix, kind] of SIDE_FILES) {
     const database = name.slice(0, -suffix.length)
-    if (name.endsWith(suffix) && !NO_DATABASE.has(database)) return { kind, database }
+    if (name.endsWith(suffix) && !NO_DATABASE.has(database.slice(start))) return { kind, database }
   }
   return { kind: 'database', database: name }
+}
+
+/** Whether a file of this name can be a database. */
+export function canBeDatabase(name: string): boolean {
+  return parseMountName(name).kind === 'database' && !SUPER_JOURNAL.test(name)
+}
+
+/** The path of `name` in the directory of path `parent`; '' is the root. */
+export function joinName(parent: string, name: string): string {
+  return parent === '' ? name : `${parent}/${name}`
 }

@@ -73,5 +73,9 @@ export class TextFile implements MountFile {
     throw new FuseError(EACCES)
   }
 
+  setOwnership(): void {
+    throw new FuseError(EACCES)
+  }
+
   sync(): void {}
 }

@@ -19,6 +19,8 @@ export interface Relocation {
   /** Databases whose place something else takes. */
   readonly dropped: readonly Database[]
   readonly renames: readonly { readonly from: string; readonly to: string }[]
+  /** Other files whose place a database takes. */
+  readonly removed: readonly string[]
 }
 
 /**
@@ -27,13 +29,17 @@ export interface Relocation {
  * renamed: whatever happens in between, the next start finds all done or nothing. Throws EBUSY with the reason where a database is in use,
  * or another system error; then nothing has happened.
  */
-export function relocate(dataDir: string, { moves, dropped, renames }: Relocation): void {
+export function relocate(dataDir: string, relocation: Relocation): void {
+  const { moves, dropped } = relocation
   const touched = [...new Set([...moves.flatMap(({ source, target }) => [source, target]), ...dropped])]
   for (const database of touched) checkIdle(database)
   for (const { source } of moves) settle(source)
-  // A journal in memory has the path of its creation.
-  for (const { source, withSideFiles } of moves) if (withSideFiles) source.files.flush('journal')
-  const steps = planSteps(dataDir, moves, dropped, renames)
+  // What is in memory has the path of its creation.
+  for (const { files } of touched) files.flush('database')
+  for (const { source, target, withSideFiles } of moves) {
+    for (const { files } of withSideFiles ? [source, target] : []) files.flush('journal')
+  }
+  const steps = planSteps(dataDir, relocation)
   if (touched.length === 0 && steps.length === 1) {
     takeSteps(dataDir, steps)
     return
@@ -80,15 +86,10 @@ function settle(database: Database): void {
     const message = `Cannot rename ${database.name}: its content is not a database`
     throw Object.assign(new Error(message), { code: 'EBUSY' })
   }
-  database.files.with('database', (file) => file.sync())
+  if (database.files.exists('database')) database.files.with('database', (file) => file.sync())
 }
 
-function planSteps(
-  dataDir: string,
-  moves: Relocation['moves'],
-  dropped: Relocation['dropped'],
-  renames: Relocation['renames'],
-): Step[] {
+function planSteps(dataDir: string, { moves, dropped, renames, removed }: Relocation): Step[] {
   const steps: Step[] = []
   const add = (from: string, to: string) => {
     const ino = fs.lstatSync(from, { throwIfNoEntry: false })?.ino
@@ -106,6 +107,7 @@ function planSteps(
     aside(layout.database)
     aside(layout.attributes)
   }
+  for (const file of removed) aside(file)
   for (const { from, to } of renames) {
     // rename(2) replaces by itself where that is all.
     if (moves.length + dropped.length > 0) aside(to)
@@ -119,5 +121,6 @@ function handOver({ source, target, withSideFiles }: DatabaseMove, captured: boo
   const file = source.files.surrender('database')
   target.replaced(file, captured)
   source.replaced(undefined, true)
+  source.handFreezesTo(target)
   if (withSideFiles) target.files.adopt('journal', source.files.surrender('journal'))
 }

@@ -4,7 +4,7 @@ import path from 'node:path'
 import type { BackingFile } from '../db/backing-file.js'
 import type { CommitSettings } from '../db/committer.js'
 import { Database } from '../db/database.js'
-import { FILE_KINDS } from '../db/database-files.js'
+import { FILE_KINDS, type FileKind } from '../db/database-files.js'
 import { databaseLayout } from '../db/layout.js'
 import type { PageFreeze } from '../db/page-freeze.js'
 import { PageState } from '../db/page-state.js'
@@ -18,7 +18,7 @@ import { CommitFeed, type DurableCommit } from './commit-feed.js'
 import { DataDirectory } from './data-directory.js'
 import { freezeDurable } from './freeze-durable.js'
 import { Identity } from './identity.js'
-import { LocalFiles } from './local-files.js'
+import { LocalFiles, type Ownership } from './local-files.js'
 import { LtxLog } from './ltx-log.js'
 import { replayLtxLog } from './ltx-log-replay.js'
 import { LogSegment } from './ltx-log-segment.js'
@@ -27,6 +27,9 @@ import { readOwnership, writeOwnership } from './ownership.js'
 import { type Relocation, relocate } from './relocation.js'
 import { type ReadWalIndex, Settler } from './settler.js'
 import { type IsWriteLocked, UnjournaledWatch } from './unjournaled.js'
+
+/** Who owns a file that nobody else does. */
+const OWN: Ownership = { mode: 0o666, uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
 
 export interface StoreOptions {
   readonly dataDir: string
@@ -142,13 +145,9 @@ export class Store {
   }
 
   /** A file that is not known yet to be a database is none after all: it becomes a plain file. Returns it where somebody has it open. */
-  toPlain(database: Database): BackingFile | undefined {
+  toPlain(database: Database, ownership: Ownership): BackingFile | undefined {
     const { name, layout } = database
-    const ownership = readOwnership(layout, {
-      mode: 0o666,
-      uid: process.geteuid?.() ?? 0,
-      gid: process.getegid?.() ?? 0,
-    })
+    database.files.flush('database')
     fs.renameSync(layout.database, this.local.path(name))
     this.local.own(name, ownership)
     this.local.changed(name)
@@ -170,6 +169,18 @@ export class Store {
     this.local.changed(name)
     database.replaced(file, false)
     return database
+  }
+
+  /** A plain file is one of a database's side files from now on. Nobody has it open. */
+  toSideFile(name: string, database: Database, kind: FileKind): void {
+    fs.renameSync(this.local.path(name), database.layout[kind])
+    this.local.changed(name)
+  }
+
+  /** The databases of which there is a file below a directory of the mount. */
+  below(directory: string): Database[] {
+    const inside = [...this.#databases.values()].filter(({ name }) => name.startsWith(`${directory}/`))
+    return inside.filter(({ files }) => FILE_KINDS.some((kind) => files.exists(kind)))
   }
 
   /** Moves databases and other files in one step: a crash leaves all as it was or all as it will be. Throws a system error. */
@@ -274,7 +285,8 @@ export class Store {
     const { name, files, layout, state } = database
     if (files.exists('database')) this.local.makeParents(name)
     const size = files.size('database')
-    if (state.pageCount === 0 && size > 0 && !startsLikeDatabase(layout.database)) this.toPlain(database)
+    if (state.pageCount === 0 && size > 0 && !startsLikeDatabase(layout.database))
+      this.toPlain(database, readOwnership(layout, OWN))
     else this.discardIfEmpty(database)
   }
 

@@ -4,7 +4,7 @@ import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import type { Mount } from './harness.js'
-import { checksumFromScratch, contentHash, integrityCheck, positionOf, rebuildFromLtx } from './judges.js'
+import { checksumFromScratch, contentHash, integrityCheck, ltxDirOf, positionOf, rebuildFromLtx } from './judges.js'
 
 const LTX_TIMEOUT_MS = 5000
 
@@ -23,7 +23,7 @@ export async function agree(t: Test, mount: Pick<Mount, 'dir' | 'dataDir'>, name
 
 /** LTX files are written in the background: waits for the one that ends with `txid`. After a crash one may span several. */
 async function ltxFileOf(dataDir: string, name: string, txid: string): Promise<void> {
-  const ltxDir = path.join(dataDir, 'dbs', name, 'ltx')
+  const ltxDir = ltxDirOf(dataDir, name)
   const deadline = Date.now() + LTX_TIMEOUT_MS
   for (;;) {
     const names = await readdir(ltxDir)

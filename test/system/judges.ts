@@ -30,10 +30,17 @@ export async function integrityCheck(databasePath: string): Promise<string> {
   return (await sqlite(databasePath, 'PRAGMA integrity_check;')).trim()
 }
 
+/** The LTX files of a database by its path in the mount: those of `a/b/my.db` are in `dirs/a/dirs/b/dbs/my.db/ltx`. */
+export function ltxDirOf(dataDir: string, name: string): string {
+  const parents = name.split('/')
+  const last = parents.pop() ?? ''
+  return path.join(dataDir, ...parents.flatMap((parent) => ['dirs', parent]), 'dbs', last, 'ltx')
+}
+
 /** Rebuilds a database from its LTX files alone, into a file beside the data directory, and gives its path. */
 export async function rebuildFromLtx(dataDir: string, name: string): Promise<string> {
-  const outputPath = path.join(path.dirname(dataDir), `rebuilt-${process.hrtime.bigint()}-${name}`)
-  const ltxDir = path.join(dataDir, 'dbs', name, 'ltx')
+  const outputPath = path.join(path.dirname(dataDir), `rebuilt-${process.hrtime.bigint()}-${path.basename(name)}`)
+  const ltxDir = ltxDirOf(dataDir, name)
   const { code, stderr } = await run(process.execPath, [litefsScript, 'ltx', 'apply', '-o', outputPath, ltxDir])
   if (code !== 0) throw new Error(`Cannot rebuild ${name} from ${ltxDir}: ${stderr}`)
   return outputPath

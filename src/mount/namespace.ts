@@ -1,0 +1,165 @@
+import type { Stats } from 'node:fs'
+import type { Database } from '../db/database.js'
+import { FILE_KINDS } from '../db/database-files.js'
+import { formatPosition } from '../ltx/names.js'
+import { parentOf } from '../store/local-files.js'
+import type { Store } from '../store/store.js'
+import { DatabaseFile } from './database-file.js'
+import type { DatabaseOwners } from './database-owners.js'
+import { Directory, SymbolicLink } from './directory.js'
+import { LockFile } from './lock-file.js'
+import { type MountFile, type Owner, S_IFDIR, S_IFLNK, S_IFREG } from './mount-file.js'
+import {
+  canBeDatabase,
+  joinName,
+  LAG_NAME,
+  LOCK_SUFFIX,
+  type MountName,
+  POSITION_SUFFIX,
+  parseMountName,
+  SUFFIXES,
+} from './names.js'
+import { PlainFile } from './plain-file.js'
+import { TextFile, type TextSource } from './text-file.js'
+
+/** Bytes of a `-pos` file: TXID, slash, checksum, newline. */
+const POSITION_SIZE = 34
+/** Milliseconds behind the primary: sign, nine digits, newline. A primary never is. */
+const NO_LAG = '+000000000\n'
+
+/** An entry of a directory: its name and the type of its mode. */
+export interface Listed {
+  readonly name: string
+  readonly type: number
+}
+
+/** What the paths of the mount stand for, and what its directories list. */
+export class Namespace {
+  readonly #store: Store
+  readonly #owner: Owner
+  readonly #owners: DatabaseOwners
+
+  constructor(store: Store, owner: Owner, owners: DatabaseOwners) {
+    this.#store = store
+    this.#owner = owner
+    this.#owners = owners
+  }
+
+  /** The file at that path if it exists. `cached` tells whether the kernel may remember the answer. */
+  find(name: string): { file: MountFile | undefined; cached: boolean } {
+    const parsed = parseMountName(name)
+    if (parsed.kind === 'primary') return { file: undefined, cached: false }
+    if (parsed.kind === 'lag') return { file: new TextFile(lagSource(), this.#owner), cached: true }
+    const file = this.#databaseFile(name, parsed) ?? this.#localFile(name)
+    // Whether these two exist the daemon decides, and the kernel does not hear of it.
+    const cached = parsed.kind !== 'position' && parsed.kind !== 'lock'
+    return { file, cached }
+  }
+
+  /** Whether the name is the daemon's, so that no program may create, replace or rename it. */
+  isReserved(name: string): boolean {
+    const parsed = parseMountName(name)
+    if (!('database' in parsed)) return true
+    return (parsed.kind === 'position' || parsed.kind === 'lock') && this.#listed(parsed.database) !== undefined
+  }
+
+  /**
+   * The file that a program creates under this name. One of a database's side files only where there is such a database; a new file counts
+   * as a database until it is closed or synced and is none. Undefined for the daemon's own names.
+   */
+  make(name: string): DatabaseFile | PlainFile | undefined {
+    if (this.isReserved(name)) return undefined
+    const { local } = this.#store
+    const parsed = parseMountName(name)
+    if (canBeDatabase(name)) return new DatabaseFile(this.#store.getOrCreate(name), 'database', this.#owners)
+    if ('database' in parsed && parsed.kind !== 'position' && parsed.kind !== 'lock') {
+      const database = this.#store.get(parsed.database)
+      if (database?.files.exists('database')) return new DatabaseFile(database, parsed.kind, this.#owners)
+    }
+    return new PlainFile(local, name, undefined, 0)
+  }
+
+  isEmpty(directory: string): boolean {
+    return this.#store.local.list(directory).length === 0 && this.#databasesIn(directory).next().done === true
+  }
+
+  /** The entries of a directory. */
+  *list(directory: string): Generator<Listed> {
+    if (directory === '') yield { name: LAG_NAME, type: S_IFREG }
+    const known = new Set<string>()
+    for (const database of this.#databasesIn(directory)) {
+      const last = database.name.slice(directory === '' ? 0 : directory.length + 1)
+      const names = FILE_KINDS.filter((kind) => database.files.exists(kind)).map((kind) => last + SUFFIXES[kind])
+      if (isListed(database)) names.push(last + POSITION_SUFFIX)
+      known.add(last + POSITION_SUFFIX).add(last + LOCK_SUFFIX)
+      for (const name of names) {
+        known.add(name)
+        yield { name, type: S_IFREG }
+      }
+    }
+    for (const entry of this.#store.local.list(directory)) {
+      if (known.has(entry.name) && this.isReserved(joinName(directory, entry.name))) continue
+      const type = entry.isDirectory() ? S_IFDIR : entry.isSymbolicLink() ? S_IFLNK : S_IFREG
+      yield { name: entry.name, type }
+    }
+  }
+
+  #databaseFile(name: string, parsed: Extract<MountName, { database: string }>): MountFile | undefined {
+    const { kind } = parsed
+    if (kind === 'position' || kind === 'lock') {
+      if (this.#listed(parsed.database) === undefined) return undefined
+      if (kind === 'lock') return new LockFile(this.#owner)
+      return new TextFile(this.#positionSource(parsed.database), this.#owner)
+    }
+    const database = this.#store.get(kind === 'database' ? name : parsed.database)
+    return database?.files.exists(kind) ? new DatabaseFile(database, kind, this.#owners) : undefined
+  }
+
+  #localFile(name: string): MountFile | undefined {
+    const { local } = this.#store
+    const stat = local.stat(name)
+    return stat === undefined ? undefined : this.#fileOf(name, stat)
+  }
+
+  #fileOf(name: string, stat: Stats): MountFile {
+    const { local } = this.#store
+    if (stat.isDirectory()) return new Directory(local, name)
+    return stat.isSymbolicLink() ? new SymbolicLink(local, name) : new PlainFile(local, name, undefined, 0)
+  }
+
+  /** Those that have a file there. */
+  *#databasesIn(directory: string): Generator<Database> {
+    for (const database of this.#store.all()) {
+      if (parentOf(database.name) !== directory) continue
+      if (FILE_KINDS.some((kind) => database.files.exists(kind))) yield database
+    }
+  }
+
+  #listed(name: string): Database | undefined {
+    const database = this.#store.get(name)
+    return database !== undefined && isListed(database) ? database : undefined
+  }
+
+  #positionSource(name: string): TextSource {
+    const text = (database: Database) => `${formatPosition(database.position)}\n`
+    return {
+      size: POSITION_SIZE,
+      mode: 0o666,
+      modifiedMs: () => this.#store.get(name)?.lastCommitMs ?? 0,
+      text: () => {
+        const database = this.#store.get(name)
+        if (database === undefined) return ''
+        return database.provisional ? this.#store.settle(database).then(() => text(database)) : text(database)
+      },
+    }
+  }
+}
+
+/** A database with at least one transaction that was not dropped. */
+function isListed(database: Database): boolean {
+  return database.state.pageCount > 0
+}
+
+function lagSource(): TextSource {
+  return { size: NO_LAG.length, mode: 0o444, modifiedMs: Date.now, text: () => NO_LAG }
+}
