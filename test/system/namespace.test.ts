@@ -159,7 +159,7 @@ t.test('a file turns out to be a database, or none', async (t) => {
   const { stderr } = await run('sh', ['-c', script, 'sh', mount.dir, source])
   t.equal(stderr, '')
   for (const name of ['a', 'c', 'd']) await agree(t, mount, name)
-  await run('sh', ['-c', 'echo text > e; : > e', 'sh', mount.dir])
+  await run('sh', ['-c', 'cd "$1"; echo text > e; : > e', 'sh', mount.dir])
   await sqlite(at('e'), 'CREATE TABLE t(x)')
   await agree(t, mount, 'e')
   await rm(source)
