@@ -40,10 +40,11 @@ export function recordSize(path: string, dataLength: number): number {
   return padded(HEADER_SIZE + Buffer.byteLength(path) + dataLength)
 }
 
-export function encodeRecord(record: LogRecord): Buffer {
+/** The record's bytes, in memory from `allocate`. */
+export function encodeRecord(record: LogRecord, allocate: (length: number) => Buffer = Buffer.allocUnsafe): Buffer {
   const path = Buffer.from(record.path)
   const end = HEADER_SIZE + path.length + record.data.length
-  const bytes = Buffer.allocUnsafe(padded(end))
+  const bytes = allocate(padded(end))
   bytes.fill(0, 0, HEADER_SIZE)
   bytes.fill(0, end)
   bytes.writeUInt32BE(MAGIC, 0)

@@ -6,6 +6,7 @@ import { syncFileSystem } from '../native.js'
 import { dataOf, encodeRecord, type RecordKind, recordSize, retiredThrough } from './ltx-log-record.js'
 import type { LogSegment } from './ltx-log-segment.js'
 import { LtxWriter } from './ltx-writer.js'
+import { Slab } from './slab.js'
 import { SpareFiles } from './spare-files.js'
 
 /** How long a commit that did not ask for durability may wait for it, milliseconds (architecture.md, 3). */
@@ -40,6 +41,8 @@ export class LtxLog implements LtxSink {
   readonly #watcher: LtxWatcher
   readonly #segments: readonly [LogSegment, LogSegment]
   readonly #writer: LtxWriter
+  readonly #slab = new Slab()
+  readonly #allocate = (length: number) => this.#slab.take(length)
   #current: LogSegment
   #sequence: number
   #synced: number
@@ -139,7 +142,7 @@ export class LtxLog implements LtxSink {
     const length = recordSize(relative, data.length)
     if (!this.#current.hasRoom(length)) this.#switchSegment(length)
     const sequence = this.#sequence + 1
-    const record = encodeRecord({ kind, sequence, path: relative, data })
+    const record = encodeRecord({ kind, sequence, path: relative, data }, this.#allocate)
     this.#current.append(record, sequence)
     this.#sequence = sequence
     this.#scheduleSync()
