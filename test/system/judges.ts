@@ -6,6 +6,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { litefsScript, run } from './harness.js'
 
+const REBUILD_TIMEOUT_MS = 5 * 60_000
 const PENDING_BYTE = 0x40000000 // sqlite3.c; its page is never part of a checksum
 const PAGE_SIZE_OFFSET = 16 // fileformat2.html, 1.3; the value 1 means 65536
 
@@ -41,7 +42,9 @@ export function ltxDirOf(dataDir: string, name: string): string {
 export async function rebuildFromLtx(dataDir: string, name: string): Promise<string> {
   const outputPath = path.join(path.dirname(dataDir), `rebuilt-${process.hrtime.bigint()}-${path.basename(name)}`)
   const ltxDir = ltxDirOf(dataDir, name)
-  const { code, stderr } = await run(process.execPath, [litefsScript, 'ltx', 'apply', '-o', outputPath, ltxDir])
+  const { code, stderr } = await run(process.execPath, [litefsScript, 'ltx', 'apply', '-o', outputPath, ltxDir], {
+    timeoutMs: REBUILD_TIMEOUT_MS,
+  })
   if (code !== 0) throw new Error(`Cannot rebuild ${name} from ${ltxDir}: ${stderr}`)
   return outputPath
 }
@@ -91,11 +94,13 @@ export async function checksumAsRead(databasePath: string): Promise<string> {
 function checksumOf(pages: { pgno: number; data: Buffer }[], pageSize: number): string {
   let high = 0
   let low = 0
+  const zeros = Buffer.alloc(pageSize)
+  const overZeros = crcOverZeros(pageSize)
   for (const { pgno, data } of pages) {
     if (pgno === PENDING_BYTE / pageSize + 1) continue
     const number = Buffer.alloc(4)
     number.writeUInt32BE(pgno)
-    const crc = crc64Iso([number, data])
+    const crc = data.equals(zeros) ? complement(overZeros(crc64Iso([number]))) : crc64Iso([number, data])
     high ^= crc.high
     low ^= crc.low
   }
@@ -125,6 +130,41 @@ export function crc64Iso(parts: Uint8Array[]): { high: number; low: number } {
       high = (high >>> 8) ^ entry.high
     }
   }
+  return { high: ~high >>> 0, low: ~low >>> 0 }
+}
+
+interface Crc {
+  high: number
+  low: number
+}
+
+/** What `length` bytes of zeros make of a finished CRC, not finished again: it is linear in the 64 bits, so one column for each will do. */
+function crcOverZeros(length: number): (crc: Crc) => Crc {
+  const columns: Crc[] = []
+  for (let bit = 0; bit < 64; bit++) {
+    let high = bit < 32 ? 0 : 1 << (bit - 32)
+    let low = bit < 32 ? 1 << bit : 0
+    for (let n = 0; n < length; n++) {
+      const entry = crcTable[low & 0xff]
+      assert.ok(entry)
+      low = ((low >>> 8) | (high << 24)) ^ entry.low
+      high = (high >>> 8) ^ entry.high
+    }
+    columns.push({ high, low })
+  }
+  return (crc) => {
+    const state = complement(crc)
+    const sum = { high: 0, low: 0 }
+    for (const [bit, column] of columns.entries()) {
+      if ((((bit < 32 ? state.low : state.high) >>> (bit & 31)) & 1) === 0) continue
+      sum.high ^= column.high
+      sum.low ^= column.low
+    }
+    return sum
+  }
+}
+
+function complement({ high, low }: Crc): Crc {
   return { high: ~high >>> 0, low: ~low >>> 0 }
 }
 
