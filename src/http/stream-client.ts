@@ -1,0 +1,58 @@
+import { H2CClient } from 'undici'
+import type { OpenedStream } from '../replication/follower.js'
+import { encodePositionMap, type PositionMap } from '../replication/position-map.js'
+import { LTX_VERSION_HEADER } from './stream.js'
+
+export interface StreamTarget {
+  /** The primary's advertised URL; only scheme, host and port count. */
+  readonly url: string
+  /** Of this node, 16 upper-case hex digits. */
+  readonly nodeId: string
+  /** Only these databases; all when it is empty. */
+  readonly filter: readonly string[]
+  /** Silence after which the primary counts as dead, milliseconds: three heartbeats. */
+  readonly silenceMs: number
+}
+
+/** Bytes of an answer that refuses the stream. */
+const MAX_REASON_BYTES = 4096
+
+/** Opens the stream of a primary. Rejects with the primary's reason when it refuses. Leaving the iteration closes the connection. */
+export async function openStream(
+  { url, nodeId, filter, silenceMs }: StreamTarget,
+  positions: PositionMap,
+  signal: AbortSignal,
+): Promise<OpenedStream> {
+  const client = new H2CClient(new URL(url).origin, {
+    bodyTimeout: silenceMs,
+    headersTimeout: silenceMs,
+    connect: { timeout: silenceMs },
+  })
+  try {
+    const query = filter.length === 0 ? '' : `?filter=${encodeURIComponent(filter.join(','))}`
+    const { statusCode, headers, body } = await client.request({
+      path: `/stream${query}`,
+      method: 'POST',
+      headers: { 'litefs-id': nodeId, [LTX_VERSION_HEADER]: '3' },
+      body: encodePositionMap(positions),
+      signal,
+    })
+    if (statusCode !== 200) {
+      const reason = (await body.text()).slice(0, MAX_REASON_BYTES)
+      throw new Error(`the primary at ${url} answered ${statusCode}: ${reason.trim()}`)
+    }
+    const clusterId = headers['litefs-cluster-id']
+    return { clusterId: typeof clusterId === 'string' ? clusterId : undefined, bytes: closing(client, body) }
+  } catch (error) {
+    await client.destroy()
+    throw new Error(`Cannot stream from ${url}`, { cause: error })
+  }
+}
+
+async function* closing(client: H2CClient, body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {
+  try {
+    yield* body
+  } finally {
+    await client.destroy()
+  }
+}

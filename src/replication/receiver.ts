@@ -1,0 +1,156 @@
+import fs from 'node:fs'
+import path from 'node:path'
+import { withLtxFile } from '../db/ltx-file.js'
+import { LtxDecoder } from '../ltx/decoder.js'
+import { checkHeader, decodeHeader, FLAG_LZ4, HEADER_SIZE, type LtxHeader } from '../ltx/header.js'
+import type { LtxTrailer } from '../ltx/trailer.js'
+import { ProtocolError } from './error.js'
+import { FrameDecoder } from './frame-decoder.js'
+
+/** An LTX file that was received whole and is sound in itself. Whether it follows what is here, who applies it must see. */
+export interface ReceivedLtx {
+  readonly header: LtxHeader
+  readonly trailer: LtxTrailer
+  /** In memory, or a file that is removed when `apply` has settled. */
+  readonly body: { readonly bytes: Uint8Array } | { readonly path: string }
+}
+
+/** Who is handed what a stream brings, one thing after the other. A rejection ends the stream. */
+export interface ReplicaParts {
+  apply(name: string, ltx: ReceivedLtx): Promise<void>
+  /** Everything that the primary had when the stream began has been applied. */
+  ready(): void
+  /** The primary's clock, milliseconds since the epoch: up to there this node lacks nothing. */
+  heartbeat(timestampMs: number): void
+  highWater(name: string, txid: bigint): void
+}
+
+/** How a stream ended on purpose. */
+export type StreamEnd = { readonly type: 'end' } | { readonly type: 'handoff'; readonly leaseId: string }
+
+export interface ReceiverOptions {
+  /** Where files go that are too large for memory; it exists. */
+  readonly directory: string
+  /** Largest file that stays in memory, bytes. */
+  readonly memoryBytes: number
+}
+
+/**
+ * Takes a stream to its end frame. Verifies each file before it hands it over. Rejects with ProtocolError or LtxError when the peer breaks
+ * the rules or the stream is cut, and with what the bytes or `apply` reject with; what was being received is then forgotten.
+ */
+export async function receiveStream(
+  bytes: AsyncIterable<Uint8Array>,
+  parts: ReplicaParts,
+  options: ReceiverOptions,
+): Promise<StreamEnd> {
+  const decoder = new FrameDecoder()
+  let incoming: IncomingFile | undefined
+  try {
+    for await (const chunk of bytes) {
+      for (const item of decoder.push(chunk)) {
+        if (item.type === 'ltx') incoming = new IncomingFile(item.name, options)
+        else if (item.type === 'data') incoming?.write(item.bytes)
+        else if (item.type === 'dataEnd') await incoming?.finish(parts)
+        else if (item.type === 'ready') parts.ready()
+        else if (item.type === 'heartbeat') parts.heartbeat(item.timestampMs)
+        else if (item.type === 'highWater') parts.highWater(item.name, item.txid)
+        else if (item.type === 'handoff') return item
+        else if (item.type === 'end') return item
+      }
+    }
+  } finally {
+    incoming?.discard()
+  }
+  throw new ProtocolError('Cannot read stream: it was cut before its end frame')
+}
+
+/** A file on its way: in memory until it is too large. */
+class IncomingFile {
+  readonly #name: string
+  readonly #options: ReceiverOptions
+  #chunks: Buffer[] = []
+  #size = 0
+  /** What its header allows, once it is here. */
+  #limit: number | undefined
+  #file: { readonly path: string; readonly fd: number } | undefined
+
+  constructor(name: string, options: ReceiverOptions) {
+    this.#name = name
+    this.#options = options
+  }
+
+  /** Copies. Throws when the file is larger than its header allows, or a system error. */
+  write(bytes: Buffer): void {
+    this.#size += bytes.length
+    if (this.#file === undefined) this.#chunks.push(Buffer.from(bytes))
+    else writeFully(this.#file.fd, bytes)
+    if (this.#limit === undefined && this.#size >= HEADER_SIZE) this.#limit = sizeLimit(Buffer.concat(this.#chunks))
+    if (this.#size > (this.#limit ?? HEADER_SIZE)) {
+      throw new ProtocolError(`Cannot receive LTX file of ${this.#name}: it is larger than its header allows`)
+    }
+    if (this.#file === undefined && this.#size > this.#options.memoryBytes) this.#spill()
+  }
+
+  async finish(parts: ReplicaParts): Promise<void> {
+    try {
+      await parts.apply(this.#name, this.#verified())
+    } finally {
+      this.discard()
+    }
+  }
+
+  /** Forgets it; a second call does nothing. */
+  discard(): void {
+    this.#chunks = []
+    if (this.#file === undefined) return
+    fs.closeSync(this.#file.fd)
+    fs.rmSync(this.#file.path, { force: true })
+    this.#file = undefined
+  }
+
+  #verified(): ReceivedLtx {
+    if (this.#file !== undefined) {
+      const { path: file, fd } = this.#file
+      fs.fsyncSync(fd)
+      const verified = withLtxFile(file, {}, (decoder) => ({ header: decoder.header, trailer: decoder.verify() }))
+      return { ...verified, body: { path: file } }
+    }
+    const bytes = Buffer.concat(this.#chunks)
+    let at = 0
+    const read = (into: Uint8Array) => {
+      const size = bytes.copy(into, 0, at)
+      at += size
+      return size
+    }
+    const decoder = new LtxDecoder({ read })
+    return { header: decoder.header, trailer: decoder.verify(), body: { bytes } }
+  }
+
+  #spill(): void {
+    const file = path.join(this.#options.directory, `received-${process.pid}-${++count}.tmp`)
+    const fd = fs.openSync(file, 'wx', 0o600)
+    this.#file = { path: file, fd }
+    for (const chunk of this.#chunks) writeFully(fd, chunk)
+    this.#chunks = []
+  }
+}
+
+let count = 0
+
+/** Beside a page: its frame's header, what LZ4 adds at most to data that does not compress, and its entry in the page index. */
+const PAGE_EXTRA_BYTES = 64
+/** Header, end of pages, end of index, trailer. */
+const FILE_EXTRA_BYTES = 1024
+
+/** Bytes that a file with this header can have. Throws LtxError when the header is none. */
+function sizeLimit(start: Buffer): number {
+  const header = decodeHeader(start)
+  checkHeader(header, (header.flags & FLAG_LZ4) === 0 ? 3 : 1)
+  const pageBytes = header.pageSize + Math.ceil(header.pageSize / 255) + PAGE_EXTRA_BYTES
+  return FILE_EXTRA_BYTES + header.commit * pageBytes
+}
+
+function writeFully(fd: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length; ) done += fs.writeSync(fd, bytes, done)
+}

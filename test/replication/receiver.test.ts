@@ -1,0 +1,153 @@
+// The receiver against our own server, and against peers that break the rules, all over real sockets.
+import { readdirSync, readFileSync } from 'node:fs'
+import http2 from 'node:http2'
+import type { AddressInfo } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { openStream } from '../../src/http/stream-client.js'
+import { follow } from '../../src/replication/follower.js'
+import { END_OF_CHUNKS, encodeChunks, encodeFrame } from '../../src/replication/frames.js'
+import { type ReceivedLtx, type ReplicaParts, receiveStream } from '../../src/replication/receiver.js'
+import { serve, silent, testNode } from '../http/node.js'
+
+const fixture = (name: string) => readFileSync(fileURLToPath(new URL(`../fixtures/ltx/${name}`, import.meta.url)))
+const never = new AbortController().signal
+
+function framed(name: string, ltx: Buffer): Buffer {
+  return Buffer.concat([encodeFrame({ type: 'ltx', name }), encodeChunks(ltx), END_OF_CHUNKS])
+}
+
+/** What was handed over, in order. */
+function recorder() {
+  const seen: { name: string; ltx: ReceivedLtx; bytes: Buffer }[] = []
+  const events: string[] = []
+  const parts: ReplicaParts = {
+    apply: async (name, ltx) => {
+      const bytes = 'path' in ltx.body ? readFileSync(ltx.body.path) : Buffer.from(ltx.body.bytes)
+      seen.push({ name, ltx, bytes })
+    },
+    ready: () => events.push('ready'),
+    heartbeat: () => events.push('heartbeat'),
+    highWater: (name, txid) => events.push(`highWater ${name} ${txid}`),
+  }
+  return { seen, events, parts }
+}
+
+/** A server that answers every stream with these bytes; `left` tells how it goes on. */
+async function peer(
+  t: Test,
+  bytes: Buffer,
+  left: 'ends' | 'dies' | 'is silent',
+  headers: object = {},
+): Promise<string> {
+  const server = http2.createServer()
+  const sessions = new Set<http2.ServerHttp2Session>()
+  server.on('session', (session) => sessions.add(session))
+  server.on('stream', (stream) => {
+    stream.on('error', () => {})
+    stream.respond({ ':status': 200, ...headers })
+    stream.write(bytes, () => {
+      if (left === 'ends') stream.end()
+      if (left === 'dies') stream.session?.destroy()
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    for (const session of sessions) session.destroy()
+    server.close()
+  })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+const target = (url: string) => ({ url, nodeId: '0000000000000001', filter: [], silenceMs: 300 })
+
+t.test('files, large and small, of both versions arrive verified and whole', async (t) => {
+  const files = ['v1-snapshot.ltx', 'v1-lz4-change.ltx', 'v3-block-snapshot.ltx', 'v3-block-change.ltx'].map(fixture)
+  const stream = Buffer.concat([
+    ...files.map((file, i) => framed(`db${i}`, file)),
+    encodeFrame({ type: 'ready' }),
+    encodeFrame({ type: 'highWater', name: 'db0', txid: 7n }),
+    encodeFrame({ type: 'heartbeat', timestampMs: 5 }),
+    encodeFrame({ type: 'end' }),
+  ])
+  for (const memoryBytes of [1 << 20, 200]) {
+    const directory = t.testdir()
+    const { seen, events, parts } = recorder()
+    const { bytes } = await openStream(target(await peer(t, stream, 'ends')), new Map(), never)
+    t.strictSame(await receiveStream(bytes, parts, { directory, memoryBytes }), { type: 'end' })
+    t.strictSame(
+      seen.map(({ name, bytes }) => [name, bytes.toString('hex')]),
+      files.map((file, i) => [`db${i}`, file.toString('hex')]),
+    )
+    t.strictSame(events, ['ready', 'highWater db0 7', 'heartbeat'])
+    t.strictSame(readdirSync(directory), [])
+  }
+})
+
+t.test('a peer that breaks the rules, is cut or falls silent hands nothing over', async (t) => {
+  const snapshot = fixture('v3-block-snapshot.ltx')
+  const damaged = Buffer.from(snapshot)
+  damaged[150] = 255 - (damaged[150] ?? 0)
+  const endless = Buffer.concat([snapshot.subarray(0, 100), Buffer.alloc(4 << 20, 1)])
+  const cases: [string, Buffer, 'ends' | 'dies' | 'is silent', RegExp][] = [
+    ['garbage', Buffer.from('HTTP/1.1 200 OK\r\n'), 'is silent', /no frame type/],
+    ['a name that leads elsewhere', framed('../a', snapshot), 'is silent', /part "\.\."/],
+    ['a damaged file', framed('a', damaged), 'is silent', /LTX/],
+    ['no file', framed('a', Buffer.alloc(200)), 'is silent', /does not start with/],
+    ['an endless file', framed('a', endless).subarray(0, -2), 'is silent', /larger than its header allows/],
+    ['no end frame', encodeFrame({ type: 'ready' }), 'ends', /cut before its end frame/],
+    ['half a file', framed('a', snapshot).subarray(0, 200), 'ends', /cut before its end frame/],
+    ['a killed server', framed('a', snapshot).subarray(0, 200), 'dies', /.*/],
+    ['silence', encodeFrame({ type: 'ready' }), 'is silent', /[Tt]imeout/],
+  ]
+  for (const [what, bytes, left, message] of cases) {
+    for (const memoryBytes of [1 << 20, 120]) {
+      const directory = t.testdir()
+      const { seen, parts } = recorder()
+      const stream = await openStream(target(await peer(t, bytes, left)), new Map(), never)
+      await t.rejects(receiveStream(stream.bytes, parts, { directory, memoryBytes }), { message }, what)
+      t.strictSame([seen, readdirSync(directory)], [[], []], what)
+    }
+  }
+})
+
+t.test('a refusal is told with its reason', async (t) => {
+  const node = testNode()
+  node.isPrimary = false
+  const { url } = await serve(node)
+  const refused = openStream(target(url), new Map(), never)
+  await t.rejects(refused, { message: /Cannot stream from/, cause: { message: /503.*not the primary/ } })
+  await t.rejects(openStream(target('http://127.0.0.1:1'), new Map(), never), { message: /Cannot stream from/ })
+})
+
+t.test('a follower connects again after each end, until it is told to stop', async (t) => {
+  const bytes = Buffer.concat([encodeFrame({ type: 'ready' }), encodeFrame({ type: 'end' })])
+  const url = await peer(t, bytes, 'ends', { 'litefs-cluster-id': 'LFSC00000000000000AA' })
+  const stop = new AbortController()
+  const { events, parts } = recorder()
+  const joined: (string | undefined)[] = []
+  const connect = (_: unknown, signal: AbortSignal) => openStream(target(url), new Map(), signal)
+  const ready = () => {
+    parts.ready()
+    if (events.length === 3) stop.abort()
+  }
+  const follower = {
+    ...parts,
+    ready,
+    connect,
+    positions: async () => new Map(),
+    join: (clusterId: string | undefined) => joined.push(clusterId),
+  }
+  const options = { directory: t.testdir(), memoryBytes: 1000, reconnectDelayMs: 5 }
+  t.equal(await follow(follower, options, silent, stop.signal), undefined)
+  t.strictSame([events, joined], [Array(3).fill('ready'), Array(3).fill('LFSC00000000000000AA')])
+})
+
+t.test('a handed-off lease ends the following', async (t) => {
+  const url = await peer(t, encodeFrame({ type: 'handoff', leaseId: 'abc' }), 'is silent')
+  const { parts } = recorder()
+  const connect = (_: unknown, signal: AbortSignal) => openStream(target(url), new Map(), signal)
+  const follower = { ...parts, connect, positions: async () => new Map(), join: () => {} }
+  const options = { directory: t.testdir(), memoryBytes: 1000, reconnectDelayMs: 5 }
+  t.strictSame(await follow(follower, options, silent, never), { type: 'handoff', leaseId: 'abc' })
+})
