@@ -1,5 +1,8 @@
 import fs from 'node:fs'
+import { promisify } from 'node:util'
 import { allocate } from '../native.js'
+
+const fdatasync = promisify(fs.fdatasync)
 
 /** Bytes of a segment whose space is reserved and written once, so that appending changes no metadata. */
 export const SEGMENT_SIZE = 8 << 20
@@ -11,13 +14,20 @@ const FAILING_LIMIT = 64 << 20
 /** One of the two files of the LTX log: records are appended from its start until it is full. */
 export class LogSegment {
   readonly fd: number
+  /** Another description of the file for the sync in the background: the kernel tells each description of a failed write once. */
+  readonly #laterFd: number
+  /** Records that no sync has covered, with their offsets, in order. */
+  #unsynced: { readonly record: Uint8Array; readonly offset: number }[] = []
+  /** A sync failed: the kernel may have dropped what it could not write, and would say that the next one succeeded. */
+  #suspect = false
   #inUse = false
   #lastSequence = 0
   #end = 0
   #allocated: number
 
-  private constructor(fd: number, allocated: number) {
+  private constructor(fd: number, laterFd: number, allocated: number) {
     this.fd = fd
+    this.#laterFd = laterFd
     this.#allocated = allocated
   }
 
@@ -29,7 +39,7 @@ export class LogSegment {
       fs.writeSync(fd, Buffer.alloc(SEGMENT_SIZE - size), 0, SEGMENT_SIZE - size, size)
       fs.fsyncSync(fd)
     }
-    return new LogSegment(fd, Math.max(size, SEGMENT_SIZE))
+    return new LogSegment(fd, fs.openSync(path, fs.constants.O_RDWR), Math.max(size, SEGMENT_SIZE))
   }
 
   /** Whether files that have a record here may not be on disk by themselves. */
@@ -51,14 +61,14 @@ export class LogSegment {
     return this.#end + length <= (failing ? FAILING_LIMIT : SEGMENT_LIMIT)
   }
 
-  /** Throws a system error; the segment is then as before. */
+  /** Takes a record, which must not change any more. Throws a system error; the segment is then as before. */
   append(record: Uint8Array, sequence: number): void {
     if (this.#end + record.length > this.#allocated) {
       allocate(this.fd, this.#allocated, SEGMENT_SIZE)
       this.#allocated += SEGMENT_SIZE
     }
-    let done = 0
-    while (done < record.length) done += fs.writeSync(this.fd, record, done, record.length - done, this.#end + done)
+    this.#write(record, this.#end)
+    this.#unsynced.push({ record, offset: this.#end })
     this.#end += record.length
     this.#inUse = true
     this.#lastSequence = sequence
@@ -68,6 +78,8 @@ export class LogSegment {
   restart(): void {
     this.#end = 0
     this.#inUse = false
+    this.#unsynced = []
+    this.#suspect = false
     if (this.#allocated > SEGMENT_SIZE) {
       fs.ftruncateSync(this.fd, SEGMENT_SIZE)
       this.#allocated = SEGMENT_SIZE
@@ -79,14 +91,43 @@ export class LogSegment {
     this.#inUse = false
   }
 
+  /** Returns when every record is on disk. Throws a system error. */
   sync(): void {
-    fs.fdatasyncSync(this.fd)
+    const count = this.#unsynced.length
+    this.#beforeSync()
+    try {
+      fs.fdatasyncSync(this.fd)
+    } catch (error) {
+      this.#suspect = true
+      throw error
+    }
+    this.#unsynced.splice(0, count)
   }
 
-  syncLater(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      fs.fdatasync(this.fd, (error) => (error === null ? resolve() : reject(error)))
-    })
+  /** Resolves when every record that is here now is on disk. Rejects with a system error. */
+  async syncLater(): Promise<void> {
+    const last = this.#unsynced.at(-1)
+    this.#beforeSync()
+    try {
+      await fdatasync(this.#laterFd)
+    } catch (error) {
+      this.#suspect = true
+      throw error
+    }
+    // Another sync may have covered some of them meanwhile, and the segment may have been started again.
+    this.#unsynced.splice(0, last === undefined ? 0 : this.#unsynced.indexOf(last) + 1)
+  }
+
+  /** After a sync that failed, only what is written again is sure to be looked at by the next one. */
+  #beforeSync(): void {
+    if (!this.#suspect) return
+    for (const { record, offset } of this.#unsynced) this.#write(record, offset)
+    this.#suspect = false
+  }
+
+  #write(record: Uint8Array, offset: number): void {
+    let done = 0
+    while (done < record.length) done += fs.writeSync(this.fd, record, done, record.length - done, offset + done)
   }
 
   /** Everything that the file holds, old records after the new ones included. */
@@ -103,5 +144,6 @@ export class LogSegment {
 
   close(): void {
     fs.closeSync(this.fd)
+    fs.closeSync(this.#laterFd)
   }
 }

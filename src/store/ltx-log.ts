@@ -44,6 +44,8 @@ export class LtxLog implements LtxSink {
   readonly #slab = new Slab()
   readonly #allocate = (length: number) => this.#slab.take(length)
   #current: LogSegment
+  /** Files that never happened and of which the log could not be told yet. */
+  readonly #owed: string[] = []
   #sequence: number
   #synced: number
   #timer: NodeJS.Timeout | undefined
@@ -93,11 +95,13 @@ export class LtxLog implements LtxSink {
     // Not only when the log takes the record: the file would be written after all, and the next start would go by it.
     this.#writer.remove(file)
     this.#watcher.undone(file)
-    this.#put('undo', this.#relative(file), NOTHING)
+    this.#owed.push(this.#relative(file))
+    this.#writeOwed()
   }
 
   sync(sequence: number): void {
     if (sequence <= this.#synced) return
+    this.#writeOwed()
     const newest = this.#sequence
     this.#current.sync()
     this.#synced = newest
@@ -137,8 +141,21 @@ export class LtxLog implements LtxSink {
     return file.slice(this.#dataDir.length + 1)
   }
 
-  /** Appends a record and returns its bytes. Throws a system error; the log is then as before. */
+  /** Throws a system error; what the log has not taken yet comes before the next record. */
+  #writeOwed(): void {
+    for (let relative = this.#owed[0]; relative !== undefined; relative = this.#owed[0]) {
+      this.#append('undo', relative, NOTHING)
+      this.#owed.shift()
+    }
+  }
+
   #put(kind: RecordKind, relative: string, data: Uint8Array): Buffer {
+    this.#writeOwed()
+    return this.#append(kind, relative, data)
+  }
+
+  /** Appends a record and returns its bytes. Throws a system error; the log is then as before. */
+  #append(kind: RecordKind, relative: string, data: Uint8Array): Buffer {
     const length = recordSize(relative, data.length)
     if (!this.#current.hasRoom(length)) this.#switchSegment(length)
     const sequence = this.#sequence + 1

@@ -82,6 +82,44 @@ t.test('the log alone has every file, as it last was', async (t) => {
   t.same(replayed(t, dir), new Map(), 'what is on disk is not brought back from the log')
 })
 
+t.test('what a failed sync has lost is written again before the next one', async (t) => {
+  const { dir, log, file } = openLog(testDirectory(t))
+  const segment = path.join(dir, 'ltxlog', '0')
+  const onDisk = fs.readFileSync(segment)
+  const sequence = log.append(file('a'), Buffer.from('first'))
+  const { fdatasyncSync } = fs
+  const before = fs.readFileSync(segment)
+  fs.fdatasyncSync = () => {
+    // As the kernel does when it cannot write a page: it reports that once, and the page may go back to what the disk has.
+    fs.writeFileSync(segment, onDisk, { flag: 'r+' })
+    throw Object.assign(new Error('EIO: i/o error'), { code: 'EIO' })
+  }
+  t.throws(() => log.sync(sequence), { code: 'EIO' })
+  fs.fdatasyncSync = fdatasyncSync
+  log.sync(sequence)
+  t.ok(fs.readFileSync(segment).includes('first'))
+  t.ok(fs.readFileSync(segment).equals(before), 'all of it is there again')
+  await log.close()
+})
+
+t.test('a file that never happened is none after a crash either, when the log could not be told at once', async (t) => {
+  const { dir, log, file } = openLog(testDirectory(t))
+  log.append(file('a'), Buffer.from('kept'))
+  log.append(file('b'), Buffer.from('failed'))
+  const { writeSync } = fs
+  Object.assign(fs, {
+    writeSync: () => {
+      throw Object.assign(new Error('EIO: i/o error'), { code: 'EIO' })
+    },
+  })
+  t.throws(() => log.undo(file('b')), { code: 'EIO' })
+  t.throws(() => log.append(file('c'), Buffer.from('too early')), { code: 'EIO' }, 'nothing overtakes it')
+  Object.assign(fs, { writeSync })
+  log.append(file('c'), Buffer.from('later'))
+  t.same([...replayed(t, dir).keys()], ['a', 'c'])
+  await log.close()
+})
+
 t.test('a record that was cut anywhere ends the log before it', async (t) => {
   const { dir, log, file } = openLog(testDirectory(t))
   log.append(file('a'), Buffer.from('kept'))
