@@ -188,7 +188,10 @@ export class WalCapture {
     const { pageSize } = header
     const frames = lastFrames(transaction)
     const logged = Uint32Array.from(frames, (frame) => frame.pgno)
-    const pgnos = withGrowth(logged, this.#committer.state.pageCount, transaction.commit, pageSize)
+    const { state } = this.#committer
+    // A WAL of another page size, put beside the database: SQLite goes by the WAL, and then every page is a new one.
+    const known = pageSize === state.pageSize ? state.pageCount : 0
+    const pgnos = withGrowth(logged, known, transaction.commit, pageSize)
     if (pgnos === logged) {
       return {
         pageSize,
