@@ -32,7 +32,8 @@ class Outcome<T> {
 
 /** Starts the thread and resolves when its databases are recovered. Rejects when they cannot be. */
 export async function startFileSystemThread(options: FileSystemOptions, log: Log): Promise<FileSystemThread> {
-  const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData: options })
+  // It closes descriptors that the addon or the main thread opened; Node, which knows only its own, would warn of each.
+  const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData: options, trackUnmanagedFds: false })
   const ready = new Outcome<void>()
   const ended = new Outcome<Error | undefined>()
   const stopped = new Outcome<void>()
