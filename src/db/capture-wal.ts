@@ -4,8 +4,10 @@ import { FRAME_HEADER_SIZE, parseFrameHeader, parseWalHeader, WAL_HEADER_SIZE, t
 import type { WalIndexHeader } from '../sqlite/wal-index.js'
 import { lastFrames, type ReadAt, type WalCursor, type WalPage, type WalTransaction } from '../sqlite/wal-scan.js'
 import type { BackingFile } from './backing-file.js'
+import { captureWalContent, readDatabasePage } from './capture-wal-content.js'
 import type { Captured, Committer } from './committer.js'
 import type { DatabaseFiles } from './database-files.js'
+import { overlaid } from './overlay.js'
 import { type TransactionPages, withGrowth } from './transaction.js'
 import { WalTail } from './wal-tail.js'
 
@@ -34,6 +36,8 @@ export class WalCapture {
   /** The page image at this offset in the WAL, while one transaction is captured; -1 for none. */
   #pageOffset = -1
   #page = Buffer.alloc(0)
+  /** See `changed`. */
+  #changed = false
 
   constructor(committer: Committer, files: DatabaseFiles) {
     this.#committer = committer
@@ -54,6 +58,14 @@ export class WalCapture {
     return this.#newest?.provisional ?? false
   }
 
+  /**
+   * Whether transactions in the WAL were changed while nobody had the database open: a tool did it, such as `cp` or `rm`, not SQLite. What
+   * it writes is captured by `readAgain` once it is done.
+   */
+  get changed(): boolean {
+    return this.#changed
+  }
+
   /** The position that no writer can take back any more. */
   get position(): Position {
     return this.#newest?.provisional ? this.#newest.captured.before : this.#committer.position
@@ -61,6 +73,10 @@ export class WalCapture {
 
   /** Writes `data` to the WAL. Throws before anything is written when a transaction that it completes cannot be stored. */
   write(file: BackingFile, data: Uint8Array, offset: number): void {
+    if (this.#changed) {
+      file.write(data, offset)
+      return
+    }
     if (offset < WAL_HEADER_SIZE) {
       const length = WAL_HEADER_SIZE - offset
       this.#writeHeader(file, data.subarray(0, length), offset)
@@ -70,6 +86,10 @@ export class WalCapture {
     if (this.active && offset < this.#tail.committed.offset) {
       // The dropped transaction done again begins with the same frames: as long as nothing differs, its frames stand and may be found.
       if (repeats(file, data, offset)) return
+      if (!this.#takesBack(offset) && this.#isByTool()) {
+        file.write(data, offset)
+        return
+      }
       this.#takeBack(offset)
     }
     const readAt = overlaid(file, data, offset)
@@ -97,7 +117,7 @@ export class WalCapture {
   }
 
   truncate(file: BackingFile, size: number): void {
-    if (this.active && size < this.#tail.committed.offset) {
+    if (this.active && size < this.#tail.committed.offset && !this.#isByTool()) {
       if (size > WAL_HEADER_SIZE)
         throw new Error(`Cannot truncate WAL to ${size} bytes: it would cut transactions in two`)
       this.#end()
@@ -107,13 +127,28 @@ export class WalCapture {
 
   /** The WAL's name is about to be removed. */
   removing(): void {
-    this.#end()
+    if (!this.active || !this.#isByTool()) this.#end()
+  }
+
+  /**
+   * Captures what SQLite will find in a WAL that a tool changed, as one transaction. Returns false when it will find none: then the content
+   * is what the database file has. Throws when the transaction cannot be stored; to be called again then.
+   */
+  readAgain(): boolean {
+    const found = this.#files.exists('wal')
+      ? this.#files.with('wal', (wal) => captureWalContent(wal, this.#files, this.#committer))
+      : undefined
+    this.#tail.reset(found?.header, found?.transactions.at(-1)?.end)
+    this.#newest = undefined
+    this.#changed = false
+    return found !== undefined
   }
 
   /** The database is gone; whatever is still written to its WAL belongs to nobody. */
   abandon(): void {
     this.#tail.reset(undefined)
     this.#newest = undefined
+    this.#changed = false
   }
 
   /**
@@ -156,10 +191,22 @@ export class WalCapture {
     this.#committer.undo(newest.captured)
   }
 
+  /** Notes a change of the transactions by a tool. SQLite, whose connections all have the database open, never does it. */
+  #isByTool(): boolean {
+    if (this.#files.isOpen('database')) return false
+    this.#committer.ensureDurable()
+    this.#changed = true
+    return true
+  }
+
+  #takesBack(offset: number): boolean {
+    return this.#newest !== undefined && offset >= this.#newest.before.offset
+  }
+
   /** A writer overwrites the newest transaction: it went by a wal-index that does not have it. */
   #takeBack(offset: number): void {
     const newest = this.#newest
-    if (newest === undefined || offset < newest.before.offset) {
+    if (newest === undefined || !this.#takesBack(offset)) {
       throw new Error(`Cannot write WAL at ${offset}: transactions up to ${this.#tail.committed.offset} are in force`)
     }
     this.#undo(newest)
@@ -230,12 +277,16 @@ export class WalCapture {
         return
       }
     }
-    const n = this.#files.with('database', (file) => file.read(into, 0, into.length, (pgno - 1) * into.length))
-    into.fill(0, n)
+    readDatabasePage(this.#files, pgno, into)
   }
 
   #writeHeader(file: BackingFile, data: Uint8Array, offset: number): void {
-    if (this.active) this.#beforeOverwrite()
+    const active = this.active
+    if (active && this.#isByTool()) {
+      file.write(data, offset)
+      return
+    }
+    if (active) this.#beforeOverwrite()
     file.write(data, offset)
     const bytes = Buffer.alloc(WAL_HEADER_SIZE)
     const n = file.read(bytes, 0, bytes.length, 0)
@@ -281,24 +332,4 @@ function sameWal(a: WalHeader, b: WalHeader | undefined): boolean {
 function repeats(file: BackingFile, data: Uint8Array, offset: number): boolean {
   const there = Buffer.alloc(data.length)
   return file.read(there, 0, data.length, offset) === data.length && there.equals(data)
-}
-
-/** The file as it will be once `data` is written at `offset`. */
-function overlaid(file: BackingFile, data: Uint8Array, offset: number): ReadAt {
-  const end = offset + data.length
-  return (into, at) => {
-    const wanted = at + into.length
-    if (at >= offset && wanted <= end) {
-      into.set(data.subarray(at - offset, wanted - offset))
-      return into.length
-    }
-    let n = file.read(into, 0, into.length, at)
-    if (wanted <= offset || at >= end) return n
-    const from = Math.max(at, offset)
-    const to = Math.min(wanted, end)
-    if (at + n < from) into.fill(0, n, from - at)
-    into.set(data.subarray(from - offset, to - offset), from - at)
-    n = Math.max(n, to - at)
-    return n
-  }
 }

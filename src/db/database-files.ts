@@ -6,6 +6,10 @@ import { BackingFile, type FileStat } from './backing-file.js'
 import type { DatabaseLayout } from './layout.js'
 import { syncDirectory } from './ltx-spool.js'
 
+/** Byte of the database header that tells the journal mode, and its value for WAL. */
+const WRITE_VERSION_OFFSET = 18
+const WAL_VERSION = 2
+
 export type FileKind = 'database' | 'journal' | 'wal' | 'shm'
 export const FILE_KINDS: readonly FileKind[] = ['database', 'journal', 'wal', 'shm']
 
@@ -29,6 +33,14 @@ export class DatabaseFiles {
   /** Whether someone uses the file that has this name now. */
   isOpen(kind: FileKind): boolean {
     return this.#open.get(kind)?.used ?? false
+  }
+
+  /** Whether the database file says that it is in WAL mode. Throws a system error. */
+  isForWal(): boolean {
+    if (!this.exists('database')) return false
+    const bytes = Buffer.alloc(DATABASE_HEADER_SIZE)
+    this.with('database', (file) => file.read(bytes, 0, bytes.length, 0))
+    return bytes[WRITE_VERSION_OFFSET] === WAL_VERSION
   }
 
   isCurrent(kind: FileKind, file: BackingFile): boolean {

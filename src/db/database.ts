@@ -1,5 +1,4 @@
 import type { Position } from '../ltx/names.js'
-import { DATABASE_HEADER_SIZE } from '../sqlite/database-header.js'
 import { WAL_HEADER_SIZE } from '../sqlite/wal.js'
 import type { WalIndexHeader } from '../sqlite/wal-index.js'
 import type { BackingFile } from './backing-file.js'
@@ -13,10 +12,6 @@ import type { PageState } from './page-state.js'
 import { contentOf } from './replacement.js'
 import { RollbackJournal, zeroesHeader } from './rollback-journal.js'
 import { NO_WAL } from './transaction.js'
-
-/** Byte of the database header that tells the journal mode, and its value for WAL. */
-const WRITE_VERSION_OFFSET = 18
-const WAL_VERSION = 2
 
 /** Where a database starts from: what recovery found, or nothing. */
 export interface DatabaseStart {
@@ -111,10 +106,7 @@ export class Database {
 
   /** Whether it is in WAL mode, which its file says also while nobody has a WAL. Throws a system error. */
   get journalMode(): 'wal' | 'rollback' {
-    if (this.#wal.active || !this.files.exists('database')) return this.#wal.active ? 'wal' : 'rollback'
-    const bytes = Buffer.alloc(DATABASE_HEADER_SIZE)
-    this.files.with('database', (file) => file.read(bytes, 0, bytes.length, 0))
-    return bytes[WRITE_VERSION_OFFSET] === WAL_VERSION ? 'wal' : 'rollback'
+    return this.#wal.active || this.files.isForWal() ? 'wal' : 'rollback'
   }
 
   /** Writes to each of the files since the start. */
@@ -148,6 +140,7 @@ export class Database {
   /** Writes all of `data`. Throws a system error, with nothing captured, when the transaction that it completes cannot be stored. */
   write(kind: FileKind, file: BackingFile, data: Uint8Array, offset: number): void {
     this.#writeCounts[kind]++
+    if (this.#wal.changed && this.files.isOpen('database')) this.#readWalAgain()
     if (!this.files.isCurrent(kind, file) || kind === 'shm') {
       file.write(data, offset)
     } else if (kind === 'wal') {
@@ -217,6 +210,7 @@ export class Database {
       this.#wal.removing()
       this.files.remove('wal')
       this.#indexRemoved = false
+      this.#readWalAgain()
     } else if (kind === 'database') {
       this.#drop()
     } else {
@@ -225,9 +219,11 @@ export class Database {
     }
   }
 
-  /** The last user closed the database file: what was written without a journal is complete now. */
-  closed(): void {
-    if (this.files.isOpen('database')) return
+  /** The last user closed a file. Of the database file: what was written without a journal is complete now. */
+  closed(kind: FileKind): void {
+    if (this.files.isOpen(kind)) return
+    if (kind === 'wal') this.#readWalAgain()
+    if (kind !== 'database') return
     this.#indexRemoved = false
     this.ended()
   }
@@ -307,6 +303,13 @@ export class Database {
   handFreezesTo(target: Database): void {
     for (const freeze of this.#freezes) target.#freezes.add(freeze)
     this.#freezes.clear()
+  }
+
+  /** Captures what a tool made of the WAL. */
+  #readWalAgain(): void {
+    if (!this.#wal.changed || this.#wal.readAgain()) return
+    this.#journal.replaced()
+    this.ended()
   }
 
   /** Captures the transaction whose journal `end` ends. The journal stays, and with it the way back, when that fails. */

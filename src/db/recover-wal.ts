@@ -1,13 +1,13 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { parseWalHeader, WAL_HEADER_SIZE, type WalHeader } from '../sqlite/wal.js'
-import { firstCursor, lastFrames, type WalTransaction, walTransactions } from '../sqlite/wal-scan.js'
+import { firstCursor, lastFrames, type ReadAt, type WalTransaction, walTransactions } from '../sqlite/wal-scan.js'
 import type { DatabaseLayout } from './layout.js'
 import { syncDirectory } from './ltx-spool.js'
 import { reader } from './recover-journal.js'
 
-/** The committed content of a WAL that a start found. */
-export interface FoundWal {
+/** The committed content of a WAL. */
+export interface WalContent {
   readonly header: WalHeader
   /** At least one. */
   readonly transactions: readonly WalTransaction[]
@@ -15,6 +15,10 @@ export interface FoundWal {
   readonly images: ReadonlyMap<number, number>
   /** Pages of the database after the last transaction. */
   readonly pageCount: number
+}
+
+/** A WAL that a start found. */
+export interface FoundWal extends WalContent {
   readonly fd: number
 }
 
@@ -22,9 +26,10 @@ export interface FoundWal {
 export function findWal(layout: DatabaseLayout): FoundWal | undefined {
   if (!fs.existsSync(layout.wal)) return undefined
   const fd = fs.openSync(layout.wal, 'r')
-  const found = readWal(fd)
-  if (found === undefined) fs.closeSync(fd)
-  return found
+  const content = readWal(reader(fd))
+  if (content !== undefined) return { ...content, fd }
+  fs.closeSync(fd)
+  return undefined
 }
 
 /** Copies the WAL's pages into the database and removes it. Does the same again when it was interrupted. */
@@ -53,8 +58,8 @@ export function removeWal(layout: DatabaseLayout): void {
   syncDirectory(path.dirname(layout.wal))
 }
 
-function readWal(fd: number): FoundWal | undefined {
-  const readAt = reader(fd)
+/** Undefined when the WAL holds no transaction. */
+export function readWal(readAt: ReadAt): WalContent | undefined {
   const bytes = Buffer.alloc(WAL_HEADER_SIZE)
   if (readAt(bytes, 0) < WAL_HEADER_SIZE) return undefined
   const header = parseWalHeader(bytes)
@@ -66,5 +71,5 @@ function readWal(fd: number): FoundWal | undefined {
     for (const frame of lastFrames(transaction)) images.set(frame.pgno, frame.offset)
   }
   const last = transactions.at(-1)
-  return last === undefined ? undefined : { header, transactions, images, pageCount: last.commit, fd }
+  return last === undefined ? undefined : { header, transactions, images, pageCount: last.commit }
 }

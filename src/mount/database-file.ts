@@ -93,7 +93,7 @@ export class DatabaseFile implements MountFile {
     const named = this.database.files.isCurrent(this.kind, this.#file)
     this.database.files.release(this.kind, this.#file)
     this.#file = undefined
-    if (this.kind === 'database' && named) this.database.closed()
+    if (named) this.database.closed(this.kind)
   }
 
   read(into: Uint8Array, size: number, offset: number): number {

@@ -85,7 +85,7 @@ export class FileKinds {
     const taken = new DatabaseFile(database, 'database', this.#owners)
     taken.takeOver(backing, opens)
     inode.file = taken
-    if (opens === 0) database.closed()
+    if (opens === 0) database.closed('database')
   }
 }
 

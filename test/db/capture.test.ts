@@ -4,8 +4,7 @@ import Sqlite from 'better-sqlite3'
 import t, { type Test } from 'tap'
 import { listLtxDirectory } from '../../src/db/ltx-directory.js'
 import { withLtxFile } from '../../src/db/ltx-file.js'
-import { rebuildDatabase } from '../../src/db/ltx-rebuild.js'
-import { FRAME_HEADER_SIZE, WAL_HEADER_SIZE } from '../../src/sqlite/wal.js'
+import { FRAME_HEADER_SIZE } from '../../src/sqlite/wal.js'
 import { checksumFromScratch } from '../system/judges.js'
 import { hash, judge, milestones, testDirectory } from './crash-points.js'
 import { type Call, loadTrace, TracedNode } from './traced-writes.js'
@@ -291,7 +290,7 @@ t.test('a transaction whose frames are overwritten never happened', async (t) =>
     const file = database.files.create('database')
     database.write('database', file, fs.readFileSync(base), 0)
     database.files.release('database', file)
-    database.closed()
+    database.closed('database')
     const wal = database.files.create('wal')
     database.write('wal', wal, common.subarray(0, 32), 0)
     database.write('wal', wal, common.subarray(32), 32)
@@ -326,7 +325,7 @@ t.test('one write that holds a whole WAL', async (t) => {
   const file = database.files.create('database')
   database.write('database', file, fs.readFileSync(base), 0)
   database.files.release('database', file)
-  database.closed()
+  database.closed('database')
   const wal = database.files.create('wal')
   database.write('wal', wal, wals[1] ?? Buffer.alloc(0), 0)
   t.equal(database.state.txid, 3n, 'two transactions after the database file')
@@ -339,38 +338,4 @@ t.test('one write that holds a whole WAL', async (t) => {
       t.ok(wanted !== undefined && Buffer.from(data).equals(wanted), `page ${pgno}`)
     }
   })
-})
-
-t.test('a WAL of another page size than the database it is put beside', async (t) => {
-  const dir = testDirectory(t)
-  const [small, large] = [512, 1024].map((pageSize) => {
-    const file = path.join(dir, `${pageSize}.db`)
-    const sqlite = new Sqlite(file)
-    sqlite.pragma(`page_size = ${pageSize}`)
-    sqlite.exec('CREATE TABLE t(a); INSERT INTO t VALUES(1)')
-    sqlite.pragma('journal_mode = WAL')
-    sqlite.exec('UPDATE t SET a = 2')
-    const contents = { database: fs.readFileSync(file), wal: fs.readFileSync(`${file}-wal`) }
-    sqlite.close()
-    return contents
-  })
-  if (small === undefined || large === undefined) throw new Error('no databases')
-  const node = await TracedNode.open(path.join(dir, 'data'))
-  node.do(['open', 1, 'a.db'])
-  node.do(['write', 1, 0, large.database.toString('base64')])
-  node.do(['close', 1])
-  node.do(['open', 1, 'a.db-wal'])
-  node.do(['write', 1, 0, small.wal.toString('base64')])
-  node.do(['close', 1])
-  await node.close()
-  const rebuilt = path.join(dir, 'rebuilt')
-  const ltxFiles = listLtxDirectory(node.database('a.db').layout.ltxDir)
-  await rebuildDatabase(
-    rebuilt,
-    ltxFiles.map((file) => file.path),
-  )
-  // The WAL has one frame, with page 2 of two: SQLite takes the page size from the WAL, and page 1 from the database file.
-  t.equal(small.wal.length, WAL_HEADER_SIZE + FRAME_HEADER_SIZE + 512)
-  const wanted = Buffer.concat([large.database.subarray(0, 512), small.wal.subarray(-512)])
-  t.ok(fs.readFileSync(rebuilt).equals(wanted))
 })

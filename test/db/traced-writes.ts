@@ -144,7 +144,7 @@ export class TracedNode {
     else if (call[0] === 'close') {
       this.#handles.delete(call[1])
       database.files.release(kind, file)
-      if (kind === 'database') database.closed()
+      database.closed(kind)
     }
   }
 
