@@ -13,14 +13,20 @@ export const litefsScript = fileURLToPath(new URL('../dist/cli/main.js', import.
  * It gets a process group of its own: Ctrl-C reaches us alone, and we stop it in order.
  *
  * @param {string} directory an existing directory on the disk the data shall be on; starts again on what is there
- * @param {{ command?: string[], env?: NodeJS.ProcessEnv, timeoutMs?: number }} [options] `command`: the application to
- *   supervise; `timeoutMs`: for the start, and for the stop
+ * @param {{ command?: string[], env?: NodeJS.ProcessEnv, timeoutMs?: number, fuse?: object, data?: object }} [options]
+ *   `command`: the application to supervise; `timeoutMs`: for the start, and for the stop; `fuse`, `data`: more keys of these
+ *   sections of the configuration
  */
-export async function startMount(directory, { command = [], env = process.env, timeoutMs = TIMEOUT_MS } = {}) {
+export async function startMount(directory, options = {}) {
+  const { command = [], env = process.env, timeoutMs = TIMEOUT_MS, fuse = {}, data = {} } = options
   const mountPath = path.join(directory, 'mount')
   const dataPath = path.join(directory, 'data')
   const configPath = path.join(directory, 'litefs.yml')
-  const config = { fuse: { dir: mountPath }, data: { dir: dataPath }, lease: { type: 'static', candidate: true } }
+  const config = {
+    fuse: { dir: mountPath, ...fuse },
+    data: { dir: dataPath, ...data },
+    lease: { type: 'static', candidate: true },
+  }
   await mkdir(mountPath, { recursive: true })
   await writeFile(configPath, JSON.stringify(config))
 
