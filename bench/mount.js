@@ -25,6 +25,7 @@ export async function startMount(directory, options = {}) {
   const config = {
     fuse: { dir: mountPath, ...fuse },
     data: { dir: dataPath, ...data },
+    http: { addr: '127.0.0.1:0' },
     lease: { type: 'static', candidate: true },
   }
   await mkdir(mountPath, { recursive: true })

@@ -52,7 +52,15 @@ t.test('it refuses a data directory that another one uses, and a mount point tha
     { fuse: mount.dir, data: `${mount.dataDir}-other`, message: 'is already mounted there' },
   ]) {
     const config = path.join(path.dirname(mount.dataDir), 'second.yml')
-    await writeFile(config, JSON.stringify({ fuse: { dir: fuse }, data: { dir: data }, lease: { type: 'static' } }))
+    await writeFile(
+      config,
+      JSON.stringify({
+        fuse: { dir: fuse },
+        data: { dir: data },
+        lease: { type: 'static' },
+        http: { addr: '127.0.0.1:0' },
+      }),
+    )
     const { code, stderr } = await run(process.execPath, [litefsScript, 'mount', '-config', config])
     t.equal(code, 1)
     t.match(stderr, message)
@@ -108,6 +116,7 @@ t.test('it mounts without root', async (t) => {
     fuse: { dir: path.join(base, 'mount') },
     data: { dir: path.join(base, 'data') },
     lease: { type: 'static' },
+    http: { addr: '127.0.0.1:0' },
   }
   await writeFile(path.join(base, 'litefs.yml'), JSON.stringify(config))
   await run('chown', ['-R', `${NOBODY}:${NOBODY}`, base])
