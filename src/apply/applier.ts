@@ -1,9 +1,9 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { LtxBody } from '../db/ltx-body.js'
 import type { Log } from '../log.js'
 import type { Position } from '../ltx/names.js'
-import type { LtxBody } from './ltx-body.js'
 import type { ApplierCommand, ApplierReport, ApplierSettings } from './messages.js'
 
 /** One or more consecutive transactions as one LTX file, received whole and verified. */

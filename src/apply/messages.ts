@@ -1,5 +1,5 @@
+import type { LtxBody } from '../db/ltx-body.js'
 import type { Position } from '../ltx/names.js'
-import type { LtxBody } from './ltx-body.js'
 
 /** What the applier process is told when it starts: its one argument, as JSON. */
 export interface ApplierSettings {

@@ -178,7 +178,7 @@ export class WalCapture {
     const { salt1, salt2 } = header
     const wal = { offset: transaction.start, size: transaction.end.offset - transaction.start, salt1, salt2 }
     const captured = this.#committer.commit(pages, { wal, skipUnchanged: false, durable: false })
-    if (captured === undefined) throw new Error('a WAL transaction always spends a TXID')
+    if (captured === undefined) throw new Error('Cannot write a transaction to the WAL: it changes nothing')
     const lastPgno = transaction.pgnos.at(-1) ?? 0
     this.#newest = { captured, before: this.#tail.committed, lastPgno, provisional: true }
     made.push(this.#newest)

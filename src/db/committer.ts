@@ -2,6 +2,7 @@ import { LtxEncoder } from '../ltx/encoder.js'
 import { formatLtxName, type Position } from '../ltx/names.js'
 import { type LtxSink, LtxSpool } from './ltx-spool.js'
 import type { Change, PageState } from './page-state.js'
+import { type ReceivedLtx, Reception, receivedName, spoolReceived } from './reception.js'
 import { encodeTransaction, type TransactionPages, type WalSpan } from './transaction.js'
 
 /** What every database of a node shares. */
@@ -28,6 +29,13 @@ export interface Captured {
   readonly sequence: number
 }
 
+interface StoredFile {
+  readonly file: string
+  readonly sequence: number
+  readonly timestampMs: number
+  readonly durable: boolean
+}
+
 export interface CommitOptions {
   readonly wal: WalSpan
   readonly skipUnchanged: boolean
@@ -38,6 +46,7 @@ export interface CommitOptions {
 /** Turns transactions of one database into LTX files and keeps the database's position with them. */
 export class Committer {
   readonly state: PageState
+  readonly reception: Reception
   readonly #ltxDir: string
   readonly #settings: CommitSettings
   readonly #spool: LtxSpool
@@ -51,6 +60,7 @@ export class Committer {
     this.#settings = settings
     this.#spool = new LtxSpool(ltxDir)
     this.state = state
+    this.reception = new Reception(state)
     this.#lastCommitMs = lastCommitMs
   }
 
@@ -73,8 +83,8 @@ export class Committer {
    * and SQLite rolls back. Returns undefined where `skipUnchanged` finds no change.
    */
   commit(pages: TransactionPages, options: CommitOptions): Captured | undefined {
-    const { sink, nodeId, compress, syncEveryCommit, now } = this.#settings
-    const before = this.position
+    if (this.reception.receiving) return this.#commitReceived(pages, options.durable)
+    const { sink, nodeId, compress, now } = this.#settings
     const timestampMs = now()
     const spool = this.#spool
     let file = ''
@@ -94,11 +104,45 @@ export class Committer {
       spool.discard()
       throw error
     }
+    return this.#stored(change, { file, sequence, timestampMs, durable: options.durable })
+  }
+
+  /** The transaction that was announced has been applied. Where it changes nothing, nobody has written anything, and it is stored now. */
+  concludeReceived(applied: boolean): void {
+    const { announced, isEmpty } = this.reception
+    const { txid } = this.state
+    if (applied && announced !== undefined && txid !== announced.maxTxid && isEmpty) {
+      this.#storeReceived(announced, this.reception.emptyChange(), false)
+    }
+    this.reception.conclude()
+  }
+
+  #commitReceived(pages: TransactionPages, durable: boolean): Captured | undefined {
+    const { announced } = this.reception
+    const change = this.reception.changeOf(pages)
+    return announced === undefined || change === undefined ? undefined : this.#storeReceived(announced, change, durable)
+  }
+
+  #storeReceived(received: ReceivedLtx, change: Change, durable: boolean): Captured {
+    const file = `${this.#ltxDir}/${receivedName(received)}`
+    let sequence = 0
+    try {
+      spoolReceived(received, this.#spool)
+      sequence = this.#spool.store(file, this.#settings.sink)
+    } catch (error) {
+      this.#spool.discard()
+      throw error
+    }
+    return this.#stored(change, { file, sequence, timestampMs: received.timestampMs, durable })
+  }
+
+  #stored(change: Change, { file, sequence, timestampMs, durable }: StoredFile): Captured {
+    const before = this.position
     this.#lastSequence = Math.max(this.#lastSequence, sequence)
     const inverse = this.state.apply(change)
     this.#lastCommitMs = timestampMs
     const captured: Captured = { inverse, file, before, after: this.position, sequence }
-    if (options.durable || syncEveryCommit) this.#syncOrUndo(captured)
+    if (durable || this.#settings.syncEveryCommit) this.#syncOrUndo(captured)
     return captured
   }
 

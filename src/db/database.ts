@@ -39,7 +39,8 @@ export class Database {
   readonly name: string
   readonly layout: DatabaseLayout
   readonly files: DatabaseFiles
-  readonly #committer: Committer
+  /** What takes transactions from other nodes, too. */
+  readonly committer: Committer
   readonly #journal: JournalCapture
   readonly #rollback: RollbackJournal
   readonly #wal: WalCapture
@@ -60,10 +61,10 @@ export class Database {
     this.name = name
     this.layout = layout
     this.files = new DatabaseFiles(layout)
-    this.#committer = new Committer(layout.ltxDir, settings, start.state, start.lastCommitMs)
-    this.#journal = new JournalCapture(this.#committer, this.files)
+    this.committer = new Committer(layout.ltxDir, settings, start.state, start.lastCommitMs)
+    this.#journal = new JournalCapture(this.committer, this.files)
     this.#rollback = new RollbackJournal(this.files, this.#journal)
-    this.#wal = new WalCapture(this.#committer, this.files)
+    this.#wal = new WalCapture(this.committer, this.files)
     this.#watcher = watcher
   }
 
@@ -96,12 +97,12 @@ export class Database {
   }
 
   get lastCommitMs(): number {
-    return this.#committer.lastCommitMs
+    return this.committer.lastCommitMs
   }
 
   /** Page size, page count and page checksums, for saving and for snapshots. Not to be changed. */
   get state(): PageState {
-    return this.#committer.state
+    return this.committer.state
   }
 
   /** Whether it is in WAL mode, which its file says also while nobody has a WAL. Throws a system error. */
@@ -116,7 +117,7 @@ export class Database {
 
   /** Changes whenever a transaction was taken back. */
   get undoCount(): number {
-    return this.#committer.undoCount
+    return this.committer.undoCount
   }
 
   /**
@@ -125,7 +126,7 @@ export class Database {
    */
   freeze(onFailure: (error: unknown) => void): PageFreeze | undefined {
     if (this.#journal.pending || this.files.isStaged('database')) return undefined
-    const { position, state } = this.#committer
+    const { position, state } = this.committer
     const { pageSize, pageCount } = state
     const freeze = new PageFreeze(this.layout, { pageSize, pageCount, position, walEnd: this.#wal.end, onFailure })
     this.#freezes.add(freeze)
@@ -192,7 +193,7 @@ export class Database {
     if (!this.files.isCurrent(kind, file)) {
       if (!file.inMemory) file.sync()
     } else if (kind === 'wal' && this.#wal.active) {
-      this.#committer.ensureDurable()
+      this.committer.ensureDurable()
     } else if (kind === 'journal') {
       this.#rollback.sync(file)
     } else if (kind === 'database' && !this.#wal.active) {
@@ -257,10 +258,10 @@ export class Database {
 
   /** Captures that the database is gone; undefined when it has no pages anyway. */
   captureDrop(): Captured | undefined {
-    const { state } = this.#committer
+    const { state } = this.committer
     if (state.pageCount === 0) return undefined
     const pages = { pageSize: state.pageSize, pageCount: 0, pgnos: new Uint32Array(0), read: () => {} }
-    return this.#committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: true })
+    return this.committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: true })
   }
 
   /**
@@ -272,13 +273,13 @@ export class Database {
     if (source.state.pageCount === 0) return this.captureDrop()
     return source.files.with('database', (file) => {
       const pages = contentOf(file, source.state, this.state)
-      return this.#committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: true })
+      return this.committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: true })
     })
   }
 
   /** Takes back what was captured last. */
   undo(captured: Captured): void {
-    this.#committer.undo(captured)
+    this.committer.undo(captured)
   }
 
   /**
@@ -339,7 +340,7 @@ export class Database {
     try {
       this.files.remove('database')
     } catch (error) {
-      if (captured !== undefined) this.#committer.undo(captured)
+      if (captured !== undefined) this.committer.undo(captured)
       throw error
     }
     this.#wal.abandon()

@@ -41,7 +41,7 @@ export interface EncodeOptions {
 export function encodeTransaction(
   state: PageState,
   pages: TransactionPages,
-  encoder: LtxEncoder,
+  encoder: Pick<LtxEncoder, 'header' | 'page' | 'close'>,
   options: EncodeOptions,
 ): Change | undefined {
   const minTxid = state.txid + 1n

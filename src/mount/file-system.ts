@@ -16,6 +16,7 @@ import {
 } from '../fuse/file-system.js'
 import type { Ownership } from '../store/local-files.js'
 import type { Store } from '../store/store.js'
+import type { Access } from './access.js'
 import { DatabaseFile } from './database-file.js'
 import { DatabaseOwners } from './database-owners.js'
 import { Directory, SymbolicLink } from './directory.js'
@@ -42,6 +43,7 @@ const SET_GROUP = 0o2000
 export class LiteFileSystem implements FileSystem {
   readonly #store: Store
   readonly #dataDir: string
+  readonly #access: Access
   /** File handles that were written through. */
   readonly #written = new Set<number>()
   #lastHandle = 0
@@ -54,9 +56,10 @@ export class LiteFileSystem implements FileSystem {
   /** What directories that are being read list, by file handle: entries that come and go meanwhile move no others. */
   readonly #listings = new Map<number, readonly Listed[]>()
 
-  constructor(store: Store, dataDir: string, owner: Owner) {
+  constructor(store: Store, dataDir: string, owner: Owner, access: Access) {
     this.#store = store
     this.#dataDir = dataDir
+    this.#access = access
     this.#owners = new DatabaseOwners(owner)
     this.#namespace = new Namespace(store, owner, this.#owners)
     this.#kinds = new FileKinds(store, this.#owners)
@@ -98,9 +101,11 @@ export class LiteFileSystem implements FileSystem {
     return { attrValidSeconds: inode.file.attrValidSeconds, attr: this.#attr(inode) }
   }
 
-  setattr(nodeid: number, { mode, uid, gid, size, atime, mtime }: SetattrChanges): AttrReply {
+  setattr(nodeid: number, changes: SetattrChanges, context: Context): AttrReply {
+    const { mode, uid, gid, size, atime, mtime } = changes
     const inode = this.#inode(nodeid)
     const { file } = inode
+    if (size !== undefined) this.#access.check(file, context)
     if (size !== undefined) file.truncate(size)
     if (inode.linked && (mode !== undefined || uid !== undefined || gid !== undefined)) {
       file.setOwnership({ mode: mode === undefined ? undefined : mode & PERMISSIONS, uid, gid })
@@ -140,13 +145,14 @@ export class LiteFileSystem implements FileSystem {
     return this.#entry(this.#inodes.add(directory, name, new Directory(local, path)), CACHED_SECONDS)
   }
 
-  unlink(parent: number, name: string): void {
+  unlink(parent: number, name: string, context: Context): void {
     const directory = this.#directory(parent)
     const known = directory.children.get(name)
     const path = joinName(pathOf(directory), name)
     const file = known?.file ?? this.#namespace.find(path).file
     if (file === undefined) throw new FuseError(ENOENT)
     if (file instanceof Directory) throw new FuseError(EISDIR)
+    this.#access.check(file, context)
     if (file instanceof DatabaseFile) this.#removeDatabaseFile(file)
     else if (file instanceof PlainFile || file instanceof SymbolicLink) this.#store.local.remove(path)
     else throw new FuseError(EACCES)
@@ -166,12 +172,14 @@ export class LiteFileSystem implements FileSystem {
     if (known !== undefined) this.#inodes.unlink(known)
   }
 
-  rename(parent: number, name: string, newParent: number, newName: string, flags: number): void {
+  rename(parent: number, name: string, newParent: number, newName: string, flags: number, context: Context): void {
     const directory = this.#directory(parent)
     const target = this.#directory(newParent)
     if (Buffer.byteLength(newName) > NAME_MAX) throw new FuseError(ENAMETOOLONG)
     const source = directory.children.get(name)
     if (source === undefined) throw new FuseError(ENOENT)
+    const replaced = target.children.get(newName)
+    for (const { file } of replaced === undefined ? [source] : [source, replaced]) this.#access.check(file, context)
     if (source.file instanceof DatabaseFile) this.#checkLength(newName)
     this.#rename.run(source, target, newName, flags)
   }
@@ -194,7 +202,7 @@ export class LiteFileSystem implements FileSystem {
     if (known !== undefined) this.#kinds.beforeOpen(known, flags)
     const file = known?.file ?? this.#namespace.make(joinName(pathOf(directory), name))
     if (!(file instanceof DatabaseFile || file instanceof PlainFile)) throw new FuseError(EACCES)
-    const openFlags = this.#create(file, this.#ownership(directory, mode, context))
+    const openFlags = this.#create(file, this.#ownership(directory, mode, context), context)
     const inode = known ?? this.#inodes.add(directory, name, file)
     return { ...this.#entry(inode, CACHED_SECONDS), fh: ++this.#lastHandle, openFlags }
   }
@@ -207,6 +215,7 @@ export class LiteFileSystem implements FileSystem {
     const inode = this.#inode(nodeid)
     this.#kinds.beforeWrite(inode, data, offset)
     const { file } = inode
+    this.#access.check(file, context)
     this.#written.add(fh)
     // The kernel itself writes too, as process 0: what is mapped, which a database never is.
     if (context.pid === 0 && file instanceof DatabaseFile && file.kind === 'database') this.#hiddenWriters = true
@@ -264,8 +273,9 @@ export class LiteFileSystem implements FileSystem {
   destroy(): void {}
 
   /** A name that could not be created leaves nothing behind. */
-  #create(file: DatabaseFile | PlainFile, ownership: Ownership): number {
+  #create(file: DatabaseFile | PlainFile, ownership: Ownership, context: Context): number {
     try {
+      this.#access.check(file, context, true)
       const openFlags = file.create(ownership)
       if (file instanceof DatabaseFile && file.kind === 'database') this.#store.local.touchParent(file.database.name)
       return openFlags

@@ -1,4 +1,5 @@
 import type { FrozenPages } from '../db/page-freeze.js'
+import type { ReceivedLtx } from '../db/reception.js'
 import type { Position } from '../ltx/names.js'
 import type { TraceOptions } from '../trace.js'
 
@@ -36,6 +37,12 @@ export type Question =
   /** Keep a database as it is now until it is thawed. */
   | { readonly kind: 'freeze'; readonly name: string }
   | { readonly kind: 'thaw'; readonly freezeId: number }
+  /** Take transactions from another node only, and let nobody write, or have them made here by whoever writes. */
+  | { readonly kind: 'receive'; readonly on: boolean }
+  /** Let the process `pid` write this transaction. Refused when it does not follow. */
+  | { readonly kind: 'announce'; readonly name: string; readonly ltx: ReceivedLtx; readonly pid: number }
+  /** What was announced is written, or will not be. */
+  | { readonly kind: 'conclude'; readonly name: string; readonly applied: boolean }
 
 export interface Answers {
   databases: readonly DatabaseStatus[]
@@ -43,6 +50,11 @@ export interface Answers {
   /** Undefined where there is no such database. */
   freeze: { readonly freezeId: number; readonly pages: FrozenPages } | undefined
   thaw: undefined
+  receive: undefined
+  /** False when the transaction is there already. */
+  announce: boolean
+  /** Of the database now, final. */
+  conclude: Position
 }
 
 /** One database, dropped ones included (pageCount is 0 then). */

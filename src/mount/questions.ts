@@ -1,16 +1,21 @@
 import type { Database } from '../db/database.js'
 import type { PageFreeze } from '../db/page-freeze.js'
+import type { ReceivedLtx } from '../db/reception.js'
+import type { Position } from '../ltx/names.js'
 import type { Store } from '../store/store.js'
+import type { Access } from './access.js'
 import type { Answers, DatabaseStatus, Question } from './messages.js'
 
 /** Answers what the main thread asks about the databases. */
 export class Questions {
   readonly #store: Store
+  readonly #access: Access
   readonly #freezes = new Map<number, { database: Database; freeze: PageFreeze }>()
   #lastFreezeId = 0
 
-  constructor(store: Store) {
+  constructor(store: Store, access: Access) {
     this.#store = store
+    this.#access = access
   }
 
   /** Rejects with a system error, or what prevents it. */
@@ -29,7 +34,45 @@ export class Questions {
       case 'thaw':
         this.#thaw(question.freezeId)
         return undefined
+      case 'receive':
+        this.#receive(question.on)
+        return undefined
+      case 'announce':
+        return await this.#announce(question.name, question.ltx, question.pid)
+      case 'conclude':
+        return await this.#conclude(question.name, question.applied)
     }
+  }
+
+  #receive(on: boolean): void {
+    // No process has this id: until one is announced, nobody may write.
+    this.#access.onlyWriter = on ? -1 : undefined
+    for (const database of this.#store.all()) database.committer.reception.receiving = on
+  }
+
+  async #announce(name: string, ltx: ReceivedLtx, pid: number): Promise<boolean> {
+    if (this.#access.onlyWriter === undefined)
+      throw new Error(`Cannot apply a transaction to ${name}: this node is no replica`)
+    const database = this.#store.getOrCreate(name)
+    database.committer.reception.receiving = true
+    // A writer that died may have left it unclear whether the last one counts.
+    await this.#store.settle(database)
+    this.#access.onlyWriter = pid
+    try {
+      return database.committer.reception.announce(ltx, database.provisional)
+    } catch (error) {
+      this.#store.discardIfEmpty(database)
+      throw error
+    }
+  }
+
+  async #conclude(name: string, applied: boolean): Promise<Position> {
+    const database = this.#store.getOrCreate(name)
+    database.committer.concludeReceived(applied)
+    await this.#store.settle(database)
+    const { position } = database
+    this.#store.discardIfEmpty(database)
+    return position
   }
 
   async #freeze(name: string): Promise<Answers['freeze']> {

@@ -6,6 +6,7 @@ import { describeError, type Log } from '../log.js'
 import type { DurableCommit } from '../store/commit-feed.js'
 import { Store } from '../store/store.js'
 import { openTrace, type Trace } from '../trace.js'
+import { Access } from './access.js'
 import { LiteFileSystem } from './file-system.js'
 import type { Command, CommitReport, FileSystemOptions, LogLevel, Question, Report } from './messages.js'
 import { MountView } from './mount-view.js'
@@ -54,12 +55,13 @@ class FileSystemThread {
   #fd: number | undefined
   readonly #mounted: Mounted
   readonly #questions: Questions
+  readonly #access = new Access()
 
   private constructor(store: Store, trace: Trace | undefined, mounted: Mounted) {
     this.#store = store
     this.#trace = trace
     this.#mounted = mounted
-    this.#questions = new Questions(store)
+    this.#questions = new Questions(store, this.#access)
   }
 
   ask(id: number, question: Question): void {
@@ -82,7 +84,7 @@ class FileSystemThread {
 
   serve(fd: number): void {
     this.#fd = fd
-    const fileSystem = new LiteFileSystem(this.#store, options.dataDir, options.owner)
+    const fileSystem = new LiteFileSystem(this.#store, options.dataDir, options.owner, this.#access)
     const session = new Session(fileSystem, {
       forwardLocks: false,
       send: sendTo(fd),

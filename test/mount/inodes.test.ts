@@ -3,6 +3,7 @@ import { constants } from 'node:os'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { FuseError } from '../../src/fuse/errno.js'
+import { Access } from '../../src/mount/access.js'
 import { LiteFileSystem } from '../../src/mount/file-system.js'
 import { parseMountName } from '../../src/mount/names.js'
 import { Store } from '../../src/store/store.js'
@@ -33,7 +34,7 @@ async function fileSystemAndStore(t: Test): Promise<{ system: LiteFileSystem; st
     log: silent,
   })
   t.teardown(() => store.close())
-  return { system: new LiteFileSystem(store, dataDir, OWNER), store, dataDir }
+  return { system: new LiteFileSystem(store, dataDir, OWNER, new Access()), store, dataDir }
 }
 
 function errnoOf(call: () => unknown): number | undefined {
@@ -64,7 +65,7 @@ t.test('an unlinked file lives on while it is open, and its name gets another nu
   const old = system.create(ROOT, 'a.db', 0o644, 0, context)
   t.equal(system.lookup(ROOT, 'a.db').nodeid, old.nodeid)
   system.write(old.nodeid, old.fh, 0, Buffer.from('old'), caller)
-  system.unlink(ROOT, 'a.db')
+  system.unlink(ROOT, 'a.db', caller)
   t.equal(system.lookup(ROOT, 'a.db').nodeid, 0, 'a negative entry')
   t.equal(system.getattr(old.nodeid).attr.nlink, 0)
   const young = system.create(ROOT, 'a.db', 0o644, 0, context)
@@ -136,11 +137,11 @@ t.test('what the mount refuses', async (t) => {
     EACCES,
   )
   t.equal(
-    errnoOf(() => system.unlink(ROOT, '.lag')),
+    errnoOf(() => system.unlink(ROOT, '.lag', caller)),
     EACCES,
   )
   t.equal(
-    errnoOf(() => system.unlink(ROOT, 'none')),
+    errnoOf(() => system.unlink(ROOT, 'none', caller)),
     ENOENT,
   )
   t.equal(
@@ -148,7 +149,7 @@ t.test('what the mount refuses', async (t) => {
     ENOTDIR,
   )
   t.equal(
-    errnoOf(() => system.setattr(ROOT, { size: 0 })),
+    errnoOf(() => system.setattr(ROOT, { size: 0 }, caller)),
     EISDIR,
   )
   t.equal(
@@ -192,9 +193,9 @@ t.test('what is listed and how it looks', async (t) => {
   )
   t.equal(system.lookup(ROOT, 'a.db-pos').nodeid, 0)
   t.equal(system.lookup(ROOT, '.primary').nodeid, 0)
-  t.equal(system.setattr(nodeid, { size: 4096 }).attr.size, 4096)
+  t.equal(system.setattr(nodeid, { size: 4096 }, caller).attr.size, 4096)
   system.release(nodeid, fh)
-  system.unlink(ROOT, 'a.db')
+  system.unlink(ROOT, 'a.db', caller)
   t.same(
     [...system.readdir(ROOT, 0, 0)].map((entry) => entry.name),
     ['.lag'],

@@ -1,10 +1,10 @@
-import { readLtxSummary, withLtxFile } from '../db/ltx-file.js'
 import { LtxDecoder } from '../ltx/decoder.js'
 import { LtxError } from '../ltx/error.js'
 import { HEADER_SIZE, type LtxHeader } from '../ltx/header.js'
 import type { Position } from '../ltx/names.js'
 import { decodeTrailer, TRAILER_SIZE } from '../ltx/trailer.js'
 import { DETECT_SIZE, detectVersion, TAIL_OFFSET } from '../ltx/version.js'
+import { readLtxSummary, withLtxFile } from './ltx-file.js'
 
 /** A whole LTX file, in memory or on disk. */
 export type LtxBody = { readonly bytes: Uint8Array } | { readonly path: string }

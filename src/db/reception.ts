@@ -1,0 +1,148 @@
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import { formatLtxName, formatPosition } from '../ltx/names.js'
+import type { LtxBody } from './ltx-body.js'
+import type { LtxSpool } from './ltx-spool.js'
+import { type Change, FLAG_HI, type PageState } from './page-state.js'
+import { encodeTransaction, NO_WAL, type TransactionPages } from './transaction.js'
+
+/** Bytes of a received LTX file that are copied at a time. */
+const COPY_SIZE = 1 << 20
+
+/** One or more consecutive transactions of another node, as one LTX file that was verified. */
+export interface ReceivedLtx {
+  readonly minTxid: bigint
+  readonly maxTxid: bigint
+  /** Checksum of the database before it; zero for a snapshot. */
+  readonly preApply: bigint
+  readonly postApply: bigint
+  /** Pages of the database after it. */
+  readonly pageCount: number
+  /** When it was made, milliseconds. */
+  readonly timestampMs: number
+  readonly body: LtxBody
+}
+
+/**
+ * Transactions that arrive from another node. Their pages are written to the files of the database like anybody's; but what is stored is
+ * the file that has arrived, byte for byte, and only once the database has become exactly what that file says.
+ */
+export class Reception {
+  readonly #state: PageState
+  #announced: ReceivedLtx | undefined
+  #receiving = false
+
+  constructor(state: PageState) {
+    this.#state = state
+  }
+
+  /** Whether this node makes no transactions of its own: what changes the database and was not announced is refused. */
+  get receiving(): boolean {
+    return this.#receiving
+  }
+
+  set receiving(on: boolean) {
+    this.#receiving = on
+    this.#announced = undefined
+  }
+
+  get announced(): ReceivedLtx | undefined {
+    return this.#announced
+  }
+
+  /**
+   * From now on the pages of this transaction may be written. False when it is there already; one that is `provisional` must be written
+   * again. Throws when it does not follow what is there.
+   */
+  announce(ltx: ReceivedLtx, provisional: boolean): boolean {
+    assert(this.#receiving, 'only a node that makes no transactions receives any')
+    const { txid, checksum } = this.#state
+    const there = txid === ltx.maxTxid && checksum === ltx.postApply
+    if (there && !provisional) return false
+    const follows = ltx.minTxid === 1n || (txid + 1n === ltx.minTxid && checksum === ltx.preApply)
+    if (!follows && !there) {
+      const wanted = formatPosition({ txid: ltx.minTxid - 1n, checksum: ltx.preApply })
+      throw new Error(
+        `Cannot apply a transaction: it follows ${wanted}, and the database is at ${formatPosition({ txid, checksum })}`,
+      )
+    }
+    this.#announced = ltx
+    return true
+  }
+
+  /** What was announced is written, or will not be. */
+  conclude(): void {
+    this.#announced = undefined
+  }
+
+  /**
+   * What `pages` make of the database, when that is what was announced. Undefined when they leave it as it is and that is not: a writer
+   * has taken back what he had written. Throws, to the writer, when it is anything else.
+   */
+  changeOf(pages: TransactionPages): Change | undefined {
+    const { timestampMs = 0, pageCount = 0, postApply = 0n, maxTxid = 0n } = this.#announced ?? {}
+    const options = { wal: NO_WAL, timestampMs, nodeId: 0n, skipUnchanged: false, txidCount: 1 }
+    const change = encodeTransaction(this.#state, pages, NO_FILE, options)
+    assert(change !== undefined)
+    const checksum = (BigInt(change.hi) << 32n) | BigInt(change.lo)
+    if (this.#announced !== undefined && checksum === postApply && change.pageCount === pageCount) {
+      return { ...change, txid: maxTxid }
+    }
+    if (checksum === this.#state.checksum && change.pageCount === this.#state.pageCount) return undefined
+    const message = 'Cannot change the database: this node is a replica, and that is no transaction of its primary'
+    throw Object.assign(new Error(message), { code: this.#announced === undefined ? 'EACCES' : 'EIO' })
+  }
+
+  /** Whether what was announced changes nothing, so that nobody writes anything. */
+  get isEmpty(): boolean {
+    const { checksum, pageCount } = this.#state
+    return this.#announced?.postApply === checksum && this.#announced.pageCount === pageCount
+  }
+
+  /** The change of a transaction that changes nothing but the position. */
+  emptyChange(): Change {
+    assert(this.#announced !== undefined && this.isEmpty)
+    const { pageSize, pageCount, hi, lo } = this.#state
+    const none = new Uint32Array(0)
+    return {
+      pageSize,
+      pageCount,
+      txid: this.#announced.maxTxid,
+      hi: pageCount === 0 ? FLAG_HI : hi,
+      lo,
+      pgnos: none,
+      sums: none,
+    }
+  }
+}
+
+/** The name that the file of a received transaction has. */
+export function receivedName({ minTxid, maxTxid }: ReceivedLtx): string {
+  return formatLtxName(minTxid, maxTxid)
+}
+
+/** Copies the file as it arrived. Throws a system error. */
+export function spoolReceived({ body }: ReceivedLtx, spool: LtxSpool): void {
+  if ('bytes' in body) {
+    spool.write(body.bytes)
+    return
+  }
+  const fd = fs.openSync(body.path, 'r')
+  const chunk = Buffer.alloc(COPY_SIZE)
+  try {
+    for (;;) {
+      const count = fs.readSync(fd, chunk)
+      if (count === 0) return
+      spool.write(chunk.subarray(0, count))
+    }
+  } finally {
+    fs.closeSync(fd)
+  }
+}
+
+/** Takes the pages of a transaction for which there is a file already. */
+const NO_FILE = {
+  header() {},
+  page() {},
+  close: () => ({ postApplyChecksum: 0n, fileChecksum: 0n }),
+}

@@ -1,0 +1,114 @@
+// The applier on a mount: readers there, writers there, and the LTX files that the node keeps.
+import { execFileSync, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { formatLtxName, formatPosition } from '../../src/ltx/names.js'
+import { needsMounting } from '../needs-mounting.js'
+import { Primary } from './primary.js'
+import { connect, startReader } from './readers.js'
+
+const script = fileURLToPath(new URL('replica-node.js', import.meta.url))
+
+needsMounting()
+
+interface Node {
+  dir: string
+  dataDir: string
+  ask(command: object): Promise<unknown>
+  stop(): Promise<void>
+}
+
+async function startNode(t: Test, base: string): Promise<Node> {
+  const [dir, dataDir] = [path.join(base, 'mount'), path.join(base, 'data')]
+  mkdirSync(dir, { recursive: true })
+  const child = fork(script, [dataDir, dir], { execArgv: [], serialization: 'advanced' })
+  const waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>()
+  let lastId = 0
+  const ready = once(child, 'message')
+  t.teardown(() => {
+    child.kill('SIGKILL')
+    if (readFileSync('/proc/self/mounts', 'utf8').includes(` ${dir} `)) execFileSync('fusermount3', ['-u', '-z', dir])
+  })
+  await ready
+  child.on('message', (answer: { id: number; done?: unknown; error?: string }) => {
+    const outcome = waiting.get(answer.id)
+    if (answer.error === undefined) outcome?.resolve(answer.done)
+    else outcome?.reject(new Error(answer.error))
+  })
+  return {
+    dir,
+    dataDir,
+    ask: (command) =>
+      new Promise((resolve, reject) => {
+        waiting.set(++lastId, { resolve, reject })
+        child.send({ id: lastId, ...command })
+      }),
+    stop: async () => {
+      child.disconnect()
+      await once(child, 'exit')
+    },
+  }
+}
+
+function applying(primary: Primary, bytes: Buffer): object {
+  const preApply = bytes.readBigUInt64BE(40)
+  const [minTxid, maxTxid] = [bytes.readBigUInt64BE(16), bytes.readBigUInt64BE(24)]
+  return { apply: 'db', ltx: { minTxid, maxTxid, preApply, postApply: primary.checksum, body: { bytes } } }
+}
+
+for (const mode of ['WAL', 'DELETE'] as const) {
+  t.test(`a replica's mount, ${mode}`, async (t) => {
+    const base = mkdtempSync(path.join(tmpdir(), 'litefs-mounted-'))
+    t.teardown(() => rmSync(base, { recursive: true, force: true }))
+    const node = await startNode(t, base)
+    const primary = new Primary(path.join(base, 'primary.db'), ['synchronous = OFF', `journal_mode = ${mode}`])
+    const file = path.join(node.dir, 'db')
+    const sent: Buffer[] = []
+    const send = async (bytes: Buffer) => {
+      sent.push(bytes)
+      await node.ask(applying(primary, bytes))
+    }
+    await send(primary.createAccounts())
+    const reader = await startReader(t, file, 0)
+    const startMs = performance.now()
+    for (let i = 0; i < 200; i++) {
+      if (i % 100 === 50) {
+        const sending = send(primary.move())
+        await node.ask({ kill: true })
+        await sending
+      } else await send(primary.move())
+    }
+    t.comment(`${Math.round(200_000 / (performance.now() - startMs))} transactions/s`)
+    await send(primary.run(() => primary.db.exec('CREATE TABLE gone AS SELECT * FROM account')))
+    await send(primary.run(() => primary.db.exec('DROP TABLE gone')))
+    primary.db.exec('VACUUM')
+    await send(primary.capture())
+    const seen = await reader.end()
+    t.strictSame(seen.problems, [])
+    t.equal(seen.last, 200)
+
+    const local = connect(t, file)
+    await t.rejects(local.rows('UPDATE account SET balance = 0'), /SQLITE_(READONLY|IOERR|CANTOPEN)/)
+    t.ok((await local.content()).equals(primary.db.serialize()), 'the same content')
+    t.equal(await local.value('PRAGMA integrity_check'), 'ok')
+    const position = { txid: primary.txid, checksum: primary.checksum }
+    t.equal(execFileSync('cat', [`${file}-pos`], { encoding: 'utf8' }), `${formatPosition(position)}\n`)
+    await t.rejects(node.ask(applying(primary, sent[5] ?? Buffer.alloc(0))), /Cannot apply a transaction: it follows/)
+
+    await node.ask({ role: 'primary' })
+    await local.rows('UPDATE account SET balance = balance + 1')
+    await local.close()
+    await node.stop()
+    const ltx = (txid: bigint) => path.join(node.dataDir, 'dbs', 'db', 'ltx', formatLtxName(txid, txid))
+    t.ok(
+      sent.every((bytes, i) => readFileSync(ltx(BigInt(i) + 1n)).equals(bytes)),
+      'every LTX file is kept as it arrived',
+    )
+    t.ok(existsSync(ltx(primary.txid + 1n)), 'and the first of its own follows')
+    primary.db.close()
+  })
+}

@@ -1,0 +1,62 @@
+// A mount whose transactions come from this process' parent: node replica-node.js DATA_DIR MOUNT_DIR, started by fork.
+// Says "ready"; answers { apply: name, ltx } and { role: 'primary' | 'replica' } with { done } or { error }; ends when the parent hangs up.
+import { fileURLToPath } from 'node:url'
+import { Applier } from '../../dist/apply/applier.js'
+import { ThreadGate } from '../../dist/apply/thread-gate.js'
+import { mountFuse, unmount } from '../../dist/fuse/mountpoint.js'
+import { startFileSystemThread } from '../../dist/mount/file-system-thread.js'
+
+const [dataDir, mountDir] = process.argv.slice(2)
+const say = (message) => process.stderr.write(`${message}\n`)
+const log = { debug() {}, info() {}, warn: say, error: say }
+const thread = await startFileSystemThread(
+  {
+    dataDir,
+    mountDir,
+    compress: true,
+    syncEveryCommit: false,
+    retentionMs: 0,
+    retentionIntervalMs: 0,
+    owner: { uid: process.getuid(), gid: process.getgid() },
+    tracing: { path: '', maxSize: 0, maxCount: 0, compress: false },
+    traceToStdout: false,
+    debug: false,
+  },
+  log,
+)
+thread.serve(
+  mountFuse({ dir: mountDir, fsname: 'litefs', allowOther: false, defaultPermissions: false, readOnly: false }),
+)
+await thread.ask({ kind: 'receive', on: true })
+const script = fileURLToPath(new URL('../../dist/apply/main.js', import.meta.url))
+const gate = new ThreadGate(thread)
+let pid
+const watched = {
+  announce: (name, ltx, applierPid) => {
+    pid = applierPid
+    return gate.announce(name, ltx, applierPid)
+  },
+  conclude: (name, ltx, applied) => gate.conclude(name, ltx, applied),
+}
+const applier = new Applier({ dir: mountDir, script, gate: watched, log, sync: false, busyTimeoutMs: 20_000 })
+
+async function obey(command) {
+  if (command.apply !== undefined) return await applier.apply(command.apply, command.ltx)
+  if (command.kill) return process.kill(pid, 'SIGKILL')
+  await applier.release('db')
+  return await thread.ask({ kind: 'receive', on: command.role === 'replica' })
+}
+
+process.on('message', ({ id, ...command }) => {
+  obey(command).then(
+    (done) => process.send({ id, done }),
+    (error) => process.send({ id, error: error.message }),
+  )
+})
+process.on('disconnect', async () => {
+  await applier.close()
+  await unmount(mountDir, { lazy: true })
+  await thread.stop()
+  process.exit(0)
+})
+process.send('ready')
