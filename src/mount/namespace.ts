@@ -90,7 +90,8 @@ export class Namespace {
     for (const database of this.#databasesIn(directory)) {
       const last = database.name.slice(directory === '' ? 0 : directory.length + 1)
       const names = FILE_KINDS.filter((kind) => database.files.exists(kind)).map((kind) => last + SUFFIXES[kind])
-      if (isListed(database)) names.push(last + POSITION_SUFFIX)
+      // As LiteFS does it, which has no directories. In those, whoever copies or removes all names that begin alike must not meet it.
+      if (directory === '' && isListed(database)) names.push(last + POSITION_SUFFIX)
       known.add(last + POSITION_SUFFIX).add(last + LOCK_SUFFIX)
       for (const name of names) {
         known.add(name)

@@ -1,4 +1,4 @@
-// What the suites need from Debian: SQLite's source package and Python's test package. Both are fetched once, into a
+// What the suites need from Debian: the source packages of SQLite and of Python. Both are fetched once, into a
 // cache outside the repository, by the machine's own apt configuration; nothing is installed and apt stays as it is.
 import { existsSync } from 'node:fs'
 import { chmod, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
@@ -21,9 +21,8 @@ export function cacheDirectory() {
  */
 export async function buildTestfixture() {
   const directory = await cached('sqlite', async (partial) => {
-    const apt = await sourceLists(path.join(partial, 'apt'))
     console.log("Fetching and building Debian's SQLite, once")
-    await runOrFail('apt-get', [...apt, 'source', '--download-only', 'sqlite3'], { cwd: partial })
+    await fetchSource('sqlite3', partial)
     const [description] = (await readdir(partial)).filter((name) => name.endsWith('.dsc'))
     if (description === undefined)
       throw new Error("Cannot build testfixture: apt-get fetched no .dsc file of sqlite3's source")
@@ -38,19 +37,28 @@ export async function buildTestfixture() {
   return { build: path.join(directory, 'source/build'), tests: path.join(directory, 'source/test') }
 }
 
-/** @returns {Promise<string>} a directory for PYTHONPATH that holds the standard library's tests for Debian's own Python */
+/**
+ * Debian's packages of Python leave the tests of its SQLite module out, so they come from the source package too.
+ *
+ * @returns {Promise<string>} a directory for PYTHONPATH with the package `test` of Debian's own Python
+ */
 export async function fetchPythonTests() {
   const { stdout } = await runOrFail('/usr/bin/python3', ['-c', 'import sys; print("%d.%d" % sys.version_info[:2])'])
-  const version = stdout.trim()
-  const directory = await cached(`python${version}`, async (partial) => {
-    console.log(`Fetching the tests of Python ${version}, once`)
-    await runOrFail('apt-get', ['download', `libpython${version}-testsuite`], { cwd: partial })
-    const [archive] = (await readdir(partial)).filter((name) => name.endsWith('.deb'))
-    if (archive === undefined)
-      throw new Error(`Cannot test Python: apt-get fetched no package libpython${version}-testsuite`)
-    await runOrFail('dpkg-deb', ['-x', archive, 'files'], { cwd: partial })
+  const name = `python${stdout.trim()}`
+  return cached(name, async (partial) => {
+    console.log(`Fetching the tests of ${name}, once`)
+    await fetchSource(name, partial, '--tar-only')
+    const [archive] = (await readdir(partial)).filter((file) => /\.orig\.tar\.\w+$/.test(file))
+    if (archive === undefined) throw new Error(`Cannot test Python: its source package has no .orig.tar file`)
+    const words = ['-xf', archive, '--strip-components=2', '--wildcards', '*/Lib/test']
+    await runOrFail('tar', words, { cwd: partial })
   })
-  return path.join(directory, 'files/usr/lib', `python${version}`)
+}
+
+/** Fetches the files of a Debian source package into a directory. */
+async function fetchSource(name, directory, ...options) {
+  const apt = await sourceLists(path.join(directory, 'apt'))
+  await runOrFail('apt-get', [...apt, 'source', '--download-only', ...options, name], { cwd: directory })
 }
 
 /** Makes a directory of the cache if it is not there: in a partial one first, so that an interrupted build is none. */

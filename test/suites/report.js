@@ -21,6 +21,7 @@ export class Report {
       this.#seconds[place] += result.seconds
     }
     const difference = describeDifference(onDisk, onMount)
+    if (onDisk.tests === 0) difference.push('nothing was tested on the disk')
     if (difference.length > 0) {
       this.#differing++
       console.log(`${name}: ${difference.join('; ')}\n${onMount.details}`)

@@ -49,7 +49,10 @@ async function main(scratch) {
   const work = async () => {
     for (let names = take(queue); names.length > 0; names = take(queue)) await runBatch(suite, names, scratch, report)
   }
-  await Promise.all(Array.from({ length: Number(options.jobs) }, work))
+  // All of them have to end, with their mounts, before anything below is removed.
+  const ends = await Promise.allSettled(Array.from({ length: Number(options.jobs) }, work))
+  const failed = ends.find(({ status }) => status === 'rejected')
+  if (failed !== undefined) throw failed.reason
   process.exitCode = report.close() ? 0 : 1
 }
 

@@ -9,6 +9,9 @@ import { run } from './child.js'
 const MAGIC = 'SQLite format 3\0'
 const HEADER_SIZE = 100
 const PAGE_SIZE_OFFSET = 16 // fileformat2.html, 1.3; the value 1 means 65536
+const CHANGE_COUNTER_OFFSET = 24
+const PAGE_COUNT_OFFSET = 28
+const VALID_FOR_OFFSET = 92 // the page count holds when this equals the change counter
 const SMALLEST_PAGE = 512
 
 /**
@@ -16,7 +19,7 @@ const SMALLEST_PAGE = 512
  *
  * Compared is what SQLite would see: the file after SQLite itself, in a copy, has rolled back a hot journal or written the WAL into the
  * database. A suite may also put a journal beside a database that was complete without it; then the file as it lies there counts.
- * Not compared are databases that are gone, and files without SQLite's header or of a size that is not whole pages: SQLite takes them
+ * Pages behind those that the header counts are not content. Not compared are databases that are gone, and files without SQLite's header or of a size that is not whole pages: SQLite takes them
  * for no database, and nothing in them can be a transaction. Those with LTX files were spoiled on purpose, the others never were databases.
  *
  * @param {string} dataDirectory `data.dir` of the mount
@@ -57,9 +60,12 @@ async function compare(directory, work) {
 
   const rebuilt = await rebuild(ltxFiles, work)
   if (typeof rebuilt === 'string') return { outcome: 'different', reason: rebuilt }
-  const difference = firstDifference(await readFile(current), rebuilt)
+  const difference = firstDifference(withoutExcess(await readFile(current)), rebuilt)
   if (difference === undefined) return { outcome: 'equal' }
-  if (isFilled(path.join(directory, 'journal')) && firstDifference(await readFile(database), rebuilt) === undefined) {
+  if (
+    isFilled(path.join(directory, 'journal')) &&
+    firstDifference(withoutExcess(await readFile(database)), rebuilt) === undefined
+  ) {
     return { outcome: 'hot' }
   }
   return { outcome: 'different', reason: difference }
@@ -100,10 +106,21 @@ function isFilled(file) {
   return (statSync(file, { throwIfNoEntry: false })?.size ?? 0) > 0
 }
 
+function pageSizeOf(content) {
+  const stored = content.readUInt16BE(PAGE_SIZE_OFFSET)
+  return stored === 1 ? 65536 : stored
+}
+
+/** The pages that the header counts: a file may go on behind them, and SQLite does not look there. */
+function withoutExcess(content) {
+  const pageCount = content.readUInt32BE(PAGE_COUNT_OFFSET)
+  const counts = content.readUInt32BE(CHANGE_COUNTER_OFFSET) === content.readUInt32BE(VALID_FOR_OFFSET)
+  return counts && pageCount > 0 ? content.subarray(0, pageCount * pageSizeOf(content)) : content
+}
+
 function isDatabase(content) {
   if (content.length < HEADER_SIZE || content.toString('latin1', 0, MAGIC.length) !== MAGIC) return false
-  const stored = content.readUInt16BE(PAGE_SIZE_OFFSET)
-  const pageSize = stored === 1 ? 65536 : stored
+  const pageSize = pageSizeOf(content)
   return pageSize >= SMALLEST_PAGE && (pageSize & (pageSize - 1)) === 0 && content.length % pageSize === 0
 }
 
