@@ -58,7 +58,7 @@ const importTable: Record<string, string[]> = {
     'log',
     'trace',
   ],
-  cli: ['config', 'node', 'http', 'ltx', 'db', 'exec', 'log'],
+  cli: ['config', 'node', 'http', 'import', 'ltx', 'db', 'exec', 'log'],
 }
 
 /** Parts that turn bytes into values and back, and so know no file, socket or process. */

@@ -70,8 +70,12 @@ async function listen(app: FastifyInstance, { host, port }: ListenAddress): Prom
       await app.listen({ host: candidate, port })
       return
     } catch (error) {
-      const unknown = error instanceof Error && 'code' in error && error.code === 'EAFNOSUPPORT'
-      if (!unknown || candidate === hosts.at(-1)) throw new Error(`Cannot listen on ${host}:${port}`, { cause: error })
+      const code = error instanceof Error && 'code' in error ? error.code : undefined
+      if (code === 'EAFNOSUPPORT' && candidate !== hosts.at(-1)) continue
+      const what = `Cannot listen on ${host}:${port}`
+      if (code !== 'EADDRINUSE') throw new Error(`${what} (http.addr)`, { cause: error })
+      const remedy = 'set http.addr in litefs.yml to a free one, each node of a machine its own'
+      throw new Error(`${what}: the address is in use, perhaps by another litefs (${remedy})`, { cause: error })
     }
   }
 }

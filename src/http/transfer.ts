@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { readFrozenPages } from '../db/frozen-pages.js'
-import { ImportError } from '../import/import-database.js'
+import { ImportError } from '../import/database-shape.js'
 import { formatPosition } from '../ltx/names.js'
 import type { HeldSnapshot } from '../replication/source.js'
 import { databaseName, RequestError, sendJson } from './answers.js'

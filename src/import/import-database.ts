@@ -6,12 +6,7 @@ import { type Readable, Transform } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
-import { DATABASE_HEADER_SIZE, databasePageCount, parseDatabaseHeader } from '../sqlite/database-header.js'
-
-/** What was sent is not a database, or cannot become this one. */
-export class ImportError extends Error {
-  override name = 'ImportError'
-}
+import { type DatabaseShape, ImportError, readDatabaseShape } from './database-shape.js'
 
 /** Bytes that an import may have: 1 TiB. */
 const MAX_IMPORT_BYTES = 2 ** 40
@@ -24,7 +19,7 @@ const CHILD = fileURLToPath(new URL('./child.js', import.meta.url))
 export async function importDatabase(
   content: Readable,
   { directory, target, signal }: { directory: string; target: string; signal: AbortSignal },
-): Promise<{ pageSize: number; pageCount: number }> {
+): Promise<DatabaseShape> {
   const spool = await fs.mkdtemp(path.join(directory, 'import-'))
   const file = path.join(spool, 'database')
   try {
@@ -48,21 +43,10 @@ function limited(): Transform {
   })
 }
 
-async function checkDatabase(path: string): Promise<{ pageSize: number; pageCount: number }> {
+async function checkDatabase(path: string): Promise<DatabaseShape> {
   const file = await fs.open(path)
   try {
-    const bytes = Buffer.alloc(DATABASE_HEADER_SIZE)
-    await file.read(bytes, 0, bytes.length, 0)
-    const header = parseDatabaseHeader(bytes)
-    if (header === undefined) throw new ImportError('Cannot import: it is not a SQLite database')
-    const { size } = await file.stat()
-    const { pageSize } = header
-    const pageCount = databasePageCount(header, size)
-    if (size !== pageCount * pageSize) {
-      const expected = `${pageCount} pages of ${pageSize} bytes`
-      throw new ImportError(`Cannot import: it has ${size} bytes where its header says ${expected}`)
-    }
-    return { pageSize, pageCount }
+    return await readDatabaseShape(file, 'import')
   } finally {
     await file.close()
   }

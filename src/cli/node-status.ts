@@ -1,0 +1,73 @@
+import { z } from 'zod'
+import { type Call, getJson } from './node-api.js'
+
+const INFO = z.object({
+  isPrimary: z.boolean(),
+  candidate: z.boolean(),
+  path: z.string(),
+  primary: z.object({ hostname: z.string() }),
+})
+const READINESS = z.object({ ready: z.boolean(), reason: z.string().optional() })
+const DATABASE = z.looseObject({
+  name: z.string(),
+  txid: z.string(),
+  checksum: z.string(),
+  pageCount: z.number(),
+  sizeBytes: z.number(),
+  journalMode: z.string(),
+  lagMs: z.number().nullable(),
+})
+
+export type NodeInfo = z.infer<typeof INFO>
+export type DatabaseRow = z.infer<typeof DATABASE>
+
+/** What a node says of itself. */
+export interface NodeStatus {
+  readonly url: string
+  readonly nodeId: string
+  /** Null while the cluster has none. */
+  readonly clusterId: string | null
+  readonly isPrimary: boolean
+  readonly candidate: boolean
+  /** Empty while it is not known. */
+  readonly primaryHostname: string
+  readonly dataDir: string
+  readonly ready: boolean
+  /** Why it is not ready; null when it is. */
+  readonly reason: string | null
+  readonly databases: readonly DatabaseRow[]
+}
+
+/** Rejects when the node cannot be reached, or answers what litefs does not. `what` is for errors. */
+export async function getInfo(url: string, what: string): Promise<NodeInfo> {
+  const call = { url, path: '/info', what }
+  return parsed(INFO, (await getJson(call)).json, call)
+}
+
+/** Asks a node about itself and its databases. Rejects as `getInfo` does. */
+export async function getStatus(url: string): Promise<NodeStatus> {
+  const ask = (path: string): Call => ({ url, path, what: 'show status' })
+  const { answer, json } = await getJson(ask('/info'))
+  const info = parsed(INFO, json, ask('/info'))
+  const health = (await getJson(ask('/health/ready'), [503])).json
+  const { ready, reason = null } = parsed(READINESS, health, ask('/health/ready'))
+  const databases = parsed(z.array(DATABASE), (await getJson(ask('/databases'))).json, ask('/databases'))
+  return {
+    url,
+    nodeId: String(answer.headers['litefs-id'] ?? ''),
+    clusterId: answer.headers['litefs-cluster-id']?.toString() ?? null,
+    isPrimary: info.isPrimary,
+    candidate: info.candidate,
+    primaryHostname: info.primary.hostname,
+    dataDir: info.path,
+    ready,
+    reason,
+    databases,
+  }
+}
+
+function parsed<T>(schema: z.ZodType<T>, json: unknown, { url, path, what }: Call): T {
+  const result = schema.safeParse(json)
+  if (result.success) return result.data
+  throw new Error(`Cannot ${what}: ${url}${path} is not answered by litefs`, { cause: result.error })
+}
