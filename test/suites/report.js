@@ -7,6 +7,7 @@ export class Report {
   #errors = { disk: 0, mount: 0 }
   #seconds = { disk: 0, mount: 0 }
   #survivors = { equal: 0, hot: 0, dropped: 0, spoiled: 0, noDatabase: 0, different: 0 }
+  #warnings = 0
   #complaints = 0
 
   /** One test file was run in both places; `log` is what litefs printed meanwhile. */
@@ -46,7 +47,9 @@ export class Report {
       `${this.#errors[key]} errors of ${this.#tests[key]} tests in ${this.#seconds[key].toFixed(0)} s`
     console.log(`\n${this.#files} test files, ${this.#differing} of them differ`)
     console.log(`  on the disk   ${place('disk')}`)
-    console.log(`  on the mount  ${place('mount')}; litefs logged ${this.#complaints} warnings or errors`)
+    console.log(
+      `  on the mount  ${place('mount')}; litefs logged ${this.#complaints} errors, ${this.#warnings} warnings`,
+    )
     const { equal, hot, dropped, spoiled, noDatabase, different } = this.#survivors
     console.log(
       `databases left on the mount: ${equal + hot + different} compared, ${different} differ from what their LTX files make`,
@@ -59,7 +62,11 @@ export class Report {
 
   #readLog(names, text) {
     for (const line of text.split('\n')) {
-      if (/^level=(?:WARN|ERROR|FATAL)|^\s+at |rror: |Warning: /.test(line)) this.#complain(names, line)
+      if (/^level=(?:ERROR|FATAL)|^\s+at |rror: |Warning: /.test(line)) this.#complain(names, line)
+      else if (line.startsWith('level=WARN')) {
+        this.#warnings++
+        console.log(`${source(names)}: ${line}`)
+      }
     }
   }
 

@@ -60,12 +60,9 @@ async function compare(directory, work) {
 
   const rebuilt = await rebuild(ltxFiles, work)
   if (typeof rebuilt === 'string') return { outcome: 'different', reason: rebuilt }
-  const difference = firstDifference(withoutExcess(await readFile(current)), rebuilt)
+  const difference = firstDifference(await readFile(current), rebuilt)
   if (difference === undefined) return { outcome: 'equal' }
-  if (
-    isFilled(path.join(directory, 'journal')) &&
-    firstDifference(withoutExcess(await readFile(database)), rebuilt) === undefined
-  ) {
+  if (isFilled(path.join(directory, 'journal')) && firstDifference(await readFile(database), rebuilt) === undefined) {
     return { outcome: 'hot' }
   }
   return { outcome: 'different', reason: difference }
@@ -111,8 +108,9 @@ function pageSizeOf(content) {
   return stored === 1 ? 65536 : stored
 }
 
-/** The pages that the header counts: a file may go on behind them, and SQLite does not look there. */
+/** The pages that the header counts: SQLite may let a file grow in chunks, and does not look at what lies behind them. */
 function withoutExcess(content) {
+  if (content.length < HEADER_SIZE) return content
   const pageCount = content.readUInt32BE(PAGE_COUNT_OFFSET)
   const counts = content.readUInt32BE(CHANGE_COUNTER_OFFSET) === content.readUInt32BE(VALID_FOR_OFFSET)
   return counts && pageCount > 0 ? content.subarray(0, pageCount * pageSizeOf(content)) : content
@@ -124,7 +122,9 @@ function isDatabase(content) {
   return pageSize >= SMALLEST_PAGE && (pageSize & (pageSize - 1)) === 0 && content.length % pageSize === 0
 }
 
-function firstDifference(current, rebuilt) {
+function firstDifference(file, made) {
+  const current = withoutExcess(file)
+  const rebuilt = withoutExcess(made)
   if (current.equals(rebuilt)) return undefined
   if (current.length !== rebuilt.length) return `it has ${current.length} bytes, made from LTX files ${rebuilt.length}`
   const at = current.findIndex((byte, index) => byte !== rebuilt[index])
