@@ -7,6 +7,7 @@ import { importDatabase } from './import/import-database.js'
 import { parseLtxName } from './ltx/names.js'
 import type { FileSystemThread } from './mount/file-system-thread.js'
 import type { DatabaseStatus } from './mount/messages.js'
+import type { Replica } from './replica.js'
 import { LocalSource } from './replication/local-source.js'
 
 /** Memory for recent transactions, bytes: more than may wait to be written to files (ltx-writer.ts). */
@@ -20,11 +21,13 @@ export interface LocalNodeOptions {
   readonly mountDir: string
   readonly compress: boolean
   readonly snapshotTimeoutMs: number
-  /** Of the primary, which this node is. */
+  /** Of the primary. */
   readonly hostname: string
+  /** What follows the primary; undefined on the primary itself. */
+  readonly replica: Replica | undefined
 }
 
-/** A primary with a static lease, as the HTTP API sees it. */
+/** A node with a static lease, as the HTTP API sees it. */
 export class LocalNode implements NodeView {
   readonly nodeId: string
   readonly dataDir: string
@@ -38,7 +41,7 @@ export class LocalNode implements NodeView {
 
   constructor(thread: FileSystemThread, options: LocalNodeOptions) {
     const { nodeId, dataDir, compress, snapshotTimeoutMs } = options
-    this.nodeId = nodeId.toString(16).toUpperCase().padStart(16, '0')
+    this.nodeId = formatNodeId(nodeId)
     this.dataDir = dataDir
     this.compress = compress
     this.snapshotTimeoutMs = snapshotTimeoutMs
@@ -77,11 +80,15 @@ export class LocalNode implements NodeView {
   }
 
   role(): Role {
-    return { isPrimary: true, candidate: true, primaryHostname: this.#options.hostname, lagMs: 0 }
+    const { replica, hostname } = this.#options
+    const isPrimary = replica === undefined
+    return { isPrimary, candidate: isPrimary, primaryHostname: hostname, lagMs: isPrimary ? 0 : replica.lagMs }
   }
 
   async notReady(): Promise<string | undefined> {
-    return undefined
+    const { replica, hostname } = this.#options
+    if (replica === undefined || replica.isSynced) return undefined
+    return `waiting for the first sync with the primary, ${hostname}`
   }
 
   async databases(): Promise<readonly DatabaseView[]> {
@@ -99,8 +106,17 @@ export class LocalNode implements NodeView {
   }
 
   async #view(database: DatabaseStatus): Promise<DatabaseView> {
-    return { ...database, lagMs: 0, ltx: await ltxRange(databaseLayout(this.dataDir, database.name).ltxDir) }
+    return {
+      ...database,
+      lagMs: this.role().lagMs,
+      ltx: await ltxRange(databaseLayout(this.dataDir, database.name).ltxDir),
+    }
   }
+}
+
+/** 16 upper-case hex digits, as in the header `Litefs-Id`. */
+export function formatNodeId(nodeId: bigint): string {
+  return nodeId.toString(16).toUpperCase().padStart(16, '0')
 }
 
 /** The TXIDs of the files in a directory; undefined when it has none, or has gone. */

@@ -7,13 +7,16 @@ import { holdersOf } from './fuse/holders.js'
 import { detachStale, mountFuse, unmount } from './fuse/mountpoint.js'
 import { parseAddress } from './http/address.js'
 import type { RunningServer } from './http/server.js'
-import { LocalNode } from './local-node.js'
+import { formatNodeId, LocalNode } from './local-node.js'
 import type { Log } from './log.js'
 import { type FileSystemThread, startFileSystemThread } from './mount/file-system-thread.js'
+import { Replica } from './replica.js'
 
 /** A node that serves its mount. */
 export interface RunningNode {
   readonly isCandidate: boolean
+  /** Resolves when the node once had everything that its primary had; undefined on the primary. */
+  readonly synced: Promise<void> | undefined
   /** Resolves when the mount goes away by itself, with an error if there was one. */
   readonly ended: Promise<Error | undefined>
   /** Unmounts and closes everything; a second call does nothing more. */
@@ -38,22 +41,28 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
   const thread = await startFileSystemThread(threadOptions(config, options), log)
   try {
     const allowOther = config.fuse['allow-other']
+    // Before anybody can write.
+    if (!config.lease.candidate) await thread.ask({ kind: 'receive', primary: primaryName(config) })
     thread.serve(mountFuse({ dir: mountDir, fsname: 'litefs', allowOther, defaultPermissions: true, readOnly: false }))
   } catch (error) {
     await thread.stop()
     throw error
   }
-  const local = localNode(config, thread)
+  const nodeId = randomBytes(8).readBigUInt64BE()
+  const replica = config.lease.candidate ? undefined : replicaOf(config, thread, nodeId, log)
+  const local = localNode(config, thread, nodeId, replica)
   const server = await startServer(config, local, log).catch(async (error) => {
     await stop(mountDir, thread, log)
     throw error
   })
+  replica?.start()
   let stopping: Promise<void> | undefined
   return {
     isCandidate: config.lease.candidate,
+    synced: replica?.synced,
     ended: thread.ended,
     stop: () => {
-      stopping ??= stopAll(server, local, () => stop(mountDir, thread, log))
+      stopping ??= stopAll(server, local, replica, () => stop(mountDir, thread, log))
       return stopping
     },
   }
@@ -65,15 +74,38 @@ function warnOfHidden(mountDir: string, log: Log): void {
   log.warn(`${mountDir} is not empty: its ${hidden} entries cannot be seen while LiteFS is mounted there`)
 }
 
-function localNode(config: Config, thread: FileSystemThread): LocalNode {
+/** What the configuration calls it, else the host where it is. */
+function primaryName({ lease }: Config): string {
+  return lease.hostname || new URL(lease['advertise-url']).hostname
+}
+
+function replicaOf(config: Config, thread: FileSystemThread, nodeId: bigint, log: Log): Replica {
+  const { lease, data, fuse } = config
+  return new Replica(
+    thread,
+    {
+      primaryUrl: lease['advertise-url'],
+      primaryName: primaryName(config),
+      nodeId: formatNodeId(nodeId),
+      databases: lease.databases,
+      reconnectDelayMs: lease['reconnect-delay'],
+      dataDir: path.resolve(data.dir),
+      mountDir: path.resolve(fuse.dir),
+    },
+    log,
+  )
+}
+
+function localNode(config: Config, thread: FileSystemThread, nodeId: bigint, replica: Replica | undefined): LocalNode {
   return new LocalNode(thread, {
-    nodeId: randomBytes(8).readBigUInt64BE(),
+    nodeId,
     dataDir: path.resolve(config.data.dir),
     mountDir: path.resolve(config.fuse.dir),
     compress: config.data.compress,
     // LiteFS: a snapshot that takes longer than LTX files are kept is of no use, as what follows it has gone.
     snapshotTimeoutMs: config.http['snapshot-timeout'] || config.data.retention,
-    hostname: config.lease.hostname || os.hostname(),
+    hostname: replica === undefined ? config.lease.hostname || os.hostname() : primaryName(config),
+    replica,
   })
 }
 
@@ -85,9 +117,15 @@ async function startServer(config: Config, local: LocalNode, log: Log): Promise<
   return server
 }
 
-async function stopAll(server: RunningServer, local: LocalNode, stopMount: () => Promise<void>): Promise<void> {
+async function stopAll(
+  server: RunningServer,
+  local: LocalNode,
+  replica: Replica | undefined,
+  stopMount: () => Promise<void>,
+): Promise<void> {
   try {
     local.close()
+    await replica?.close()
     await server.close()
   } finally {
     await stopMount()

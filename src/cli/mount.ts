@@ -106,7 +106,7 @@ class NodeLife {
       }
       this.#watch(this.#node)
       this.#log.info(`LiteFS mounted to: ${this.#config.fuse.dir}`)
-      this.#log.info('connected to cluster, ready')
+      await this.#waitForSync(this.#node)
       subprocess = await this.#supervisor.start(commands, this.#node.isCandidate)
     } catch (error) {
       this.#log.error(describeError(error))
@@ -116,6 +116,20 @@ class NodeLife {
     this.#log.info('waiting for signal or subprocess to exit')
     const exitCode = subprocess === undefined ? await this.#waitForStop() : await this.#waitForEnd(subprocess)
     return await this.#stop(exitCode)
+  }
+
+  /** A replica's application starts with the primary's data, unless skip-sync says otherwise, or the node is to stop. */
+  async #waitForSync({ synced }: RunningNode): Promise<void> {
+    const { stopping } = this.#supervisor
+    if (synced !== undefined && !this.#config['skip-sync']) {
+      this.#log.info('waiting to connect to cluster')
+      const stopped = new Promise<void>((resolve) => {
+        if (stopping.aborted) resolve()
+        else stopping.addEventListener('abort', () => resolve(), { once: true })
+      })
+      await Promise.race([synced, stopped])
+    }
+    if (!stopping.aborted) this.#log.info('connected to cluster, ready')
   }
 
   /** Whoever asks twice does not wait for a recovery: the next start does it again. */

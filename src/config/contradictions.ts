@@ -12,10 +12,19 @@ export interface Claims {
   dataDir: string
   candidate: boolean
   databases: readonly unknown[]
+  isStatic: boolean
+  advertiseUrl: string
 }
 
 /** What each value allows by itself but not together with the others. */
-export function contradictions({ fuseDir, dataDir, candidate, databases }: Claims): Contradiction[] {
+export function contradictions({
+  fuseDir,
+  dataDir,
+  candidate,
+  databases,
+  isStatic,
+  advertiseUrl,
+}: Claims): Contradiction[] {
   const found: Contradiction[] = []
   if (fuseDir === '') found.push({ key: 'fuse.dir', message: 'found nothing, allowed: the path of the mount point' })
   if (dataDir === '') found.push({ key: 'data.dir', message: 'found nothing, allowed: the path of a directory' })
@@ -32,7 +41,19 @@ export function contradictions({ fuseDir, dataDir, candidate, databases }: Claim
     const message = 'found a list of databases on a candidate, allowed only with lease.candidate: false'
     found.push({ key: 'lease.databases', message })
   }
+  if (isStatic && !candidate && advertiseUrl === '') {
+    const message = 'found nothing, allowed on a replica: the address of the primary, as in http://primary:20202'
+    found.push({ key: 'lease.advertise-url', message })
+  }
+  if (advertiseUrl !== '' && !isHttpUrl(advertiseUrl)) {
+    const message = `found ${JSON.stringify(advertiseUrl)}, allowed: an address, as in http://primary:20202`
+    found.push({ key: 'lease.advertise-url', message })
+  }
   return found
+}
+
+function isHttpUrl(text: string): boolean {
+  return URL.canParse(text) && new URL(text).protocol === 'http:'
 }
 
 function directoryClash(fuseDir: string, dataDir: string): string | undefined {

@@ -71,8 +71,7 @@ export function parseConfig(source: string, file: string, env: Environment | und
   for (const issue of parsed.error?.issues ?? []) report.issue(issue)
   for (const { key, message } of contradictions(claimsOf(document))) report.key(key, message)
   const type = valueAt(document.values, 'lease', 'type')
-  const candidate = valueAt(document.values, 'lease', 'candidate') !== false
-  for (const { key, message } of refusals(type, candidate)) report.key(key, message)
+  for (const { key, message } of refusals(type)) report.key(key, message)
   const ignored = checkCommandLines(document, report)
   report.throwIfAny()
 
@@ -102,11 +101,14 @@ function claimsOf({ values }: ConfigDocument): Claims {
   const fuseDir = valueAt(values, 'fuse', 'dir')
   const dataDir = valueAt(values, 'data', 'dir')
   const databases = valueAt(values, 'lease', 'databases')
+  const advertiseUrl = valueAt(values, 'lease', 'advertise-url')
   return {
     fuseDir: typeof fuseDir === 'string' ? fuseDir : '/litefs',
     dataDir: typeof dataDir === 'string' ? dataDir : '/var/lib/litefs',
     candidate: valueAt(values, 'lease', 'candidate') !== false,
     databases: Array.isArray(databases) ? databases : [],
+    isStatic: valueAt(values, 'lease', 'type') === 'static',
+    advertiseUrl: typeof advertiseUrl === 'string' ? advertiseUrl : '',
   }
 }
 

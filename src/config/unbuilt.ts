@@ -1,16 +1,5 @@
 /** Keys and sections that are read and checked but have no effect yet. Shorten this when a feature arrives. */
-const UNBUILT = [
-  'skip-sync',
-  'strict-verify',
-  'proxy',
-  'lease.advertise-url',
-  'lease.promote',
-  'lease.reconnect-delay',
-  'lease.demote-delay',
-  'lease.databases',
-  'lease.consul',
-  'backup',
-]
+const UNBUILT = ['strict-verify', 'proxy', 'lease.promote', 'lease.demote-delay', 'lease.consul', 'backup']
 
 /** Of the key paths that are in the file, those without effect, in the file's order. Sections themselves are left out. */
 export function unbuiltKeys(paths: Iterable<string>): string[] {
@@ -24,19 +13,16 @@ export interface Refusal {
   message: string
 }
 
-const REMEDY = 'set lease.type: static with candidate: true on the one node that writes'
+const REMEDY = 'set lease.type: static, with candidate: true on the one node that writes'
 
 /**
- * What must not start yet: a node that is told to share or to follow a primary, but would run as one on its own, could
- * be the second of two.
+ * What must not start yet: a node that is told to share the lease, but would run as the primary on its own, could be the
+ * second of two.
  */
-export function refusals(type: unknown, candidate: boolean): Refusal[] {
+export function refusals(type: unknown): Refusal[] {
   const refused: Refusal[] = []
   if (type === 'consul') {
     refused.push({ key: 'lease.type', message: `"consul" is not supported by this version: ${REMEDY}` })
-  }
-  if (type === 'static' && !candidate) {
-    refused.push({ key: 'lease.candidate', message: `a replica is not supported by this version: ${REMEDY}` })
   }
   return refused
 }

@@ -21,6 +21,7 @@ import { DatabaseFile } from './database-file.js'
 import { DatabaseOwners } from './database-owners.js'
 import { Directory, SymbolicLink } from './directory.js'
 import { FileKinds } from './file-kinds.js'
+import type { Following } from './following.js'
 import { type Inode, Inodes, pathOf } from './inodes.js'
 import { LockFile } from './lock-file.js'
 import { CACHED_SECONDS, type MountFile, NEVER_CACHED, type Owner, PERMISSIONS, S_IFMT, S_IFREG } from './mount-file.js'
@@ -56,12 +57,12 @@ export class LiteFileSystem implements FileSystem {
   /** What directories that are being read list, by file handle: entries that come and go meanwhile move no others. */
   readonly #listings = new Map<number, readonly Listed[]>()
 
-  constructor(store: Store, dataDir: string, owner: Owner, access: Access) {
+  constructor(store: Store, dataDir: string, owner: Owner, access: Access, following: Following) {
     this.#store = store
     this.#dataDir = dataDir
     this.#access = access
     this.#owners = new DatabaseOwners(owner)
-    this.#namespace = new Namespace(store, owner, this.#owners)
+    this.#namespace = new Namespace(store, owner, this.#owners, following)
     this.#kinds = new FileKinds(store, this.#owners)
     this.#inodes = new Inodes(new Directory(store.local, ''))
     const parts = { inodes: this.#inodes, namespace: this.#namespace, kinds: this.#kinds, owners: this.#owners }

@@ -37,8 +37,10 @@ export type Question =
   /** Keep a database as it is now until it is thawed. */
   | { readonly kind: 'freeze'; readonly name: string }
   | { readonly kind: 'thaw'; readonly freezeId: number }
-  /** Take transactions from another node only, and let nobody write, or have them made here by whoever writes. */
-  | { readonly kind: 'receive'; readonly on: boolean }
+  /** Take transactions from this primary only, and let nobody write; or, without one, have them made here by whoever writes. */
+  | { readonly kind: 'receive'; readonly primary: string | undefined }
+  /** A replica has everything that the primary had at this moment, milliseconds since the epoch. */
+  | { readonly kind: 'current'; readonly timestampMs: number }
   /** Let the process `pid` write this transaction. Refused when it does not follow. */
   | { readonly kind: 'announce'; readonly name: string; readonly ltx: ReceivedLtx; readonly pid: number }
   /** What was announced is written, or will not be. */
@@ -51,6 +53,7 @@ export interface Answers {
   freeze: { readonly freezeId: number; readonly pages: FrozenPages } | undefined
   thaw: undefined
   receive: undefined
+  current: undefined
   /** False when the transaction is there already. */
   announce: boolean
   /** Of the database now, final. */

@@ -7,6 +7,7 @@ import type { Store } from '../store/store.js'
 import { DatabaseFile } from './database-file.js'
 import type { DatabaseOwners } from './database-owners.js'
 import { Directory, SymbolicLink } from './directory.js'
+import type { Following } from './following.js'
 import { LockFile } from './lock-file.js'
 import { type MountFile, type Owner, S_IFDIR, S_IFLNK, S_IFREG } from './mount-file.js'
 import {
@@ -16,6 +17,7 @@ import {
   LOCK_SUFFIX,
   type MountName,
   POSITION_SUFFIX,
+  PRIMARY_NAME,
   parseMountName,
   SUFFIXES,
 } from './names.js'
@@ -24,8 +26,6 @@ import { TextFile, type TextSource } from './text-file.js'
 
 /** Bytes of a `-pos` file: TXID, slash, checksum, newline. */
 const POSITION_SIZE = 34
-/** Milliseconds behind the primary: sign, nine digits, newline. A primary never is. */
-const NO_LAG = '+000000000\n'
 
 /** An entry of a directory: its name and the type of its mode. */
 export interface Listed {
@@ -38,22 +38,35 @@ export class Namespace {
   readonly #store: Store
   readonly #owner: Owner
   readonly #owners: DatabaseOwners
+  readonly #following: Following
 
-  constructor(store: Store, owner: Owner, owners: DatabaseOwners) {
+  constructor(store: Store, owner: Owner, owners: DatabaseOwners, following: Following) {
     this.#store = store
     this.#owner = owner
     this.#owners = owners
+    this.#following = following
   }
 
   /** The file at that path if it exists. `cached` tells whether the kernel may remember the answer. */
   find(name: string): { file: MountFile | undefined; cached: boolean } {
     const parsed = parseMountName(name)
-    if (parsed.kind === 'primary') return { file: undefined, cached: false }
-    if (parsed.kind === 'lag') return { file: new TextFile(lagSource(), this.#owner), cached: true }
+    if (parsed.kind === 'primary') return { file: this.#primaryFile(), cached: false }
+    if (parsed.kind === 'lag') return { file: new TextFile(lagSource(this.#following), this.#owner), cached: true }
     const file = this.#databaseFile(name, parsed) ?? this.#localFile(name)
     // Whether these two exist the daemon decides, and the kernel does not hear of it.
     const cached = parsed.kind !== 'position' && parsed.kind !== 'lock'
     return { file, cached }
+  }
+
+  /** The primary's name and a newline; only where another node is known to be the primary. */
+  #primaryFile(): TextFile | undefined {
+    const { primary } = this.#following
+    if (primary === undefined) return undefined
+    const text = `${primary}\n`
+    return new TextFile(
+      { size: Buffer.byteLength(text), mode: 0o444, modifiedMs: Date.now, text: () => text },
+      this.#owner,
+    )
   }
 
   /** Whether the name is the daemon's, so that no program may create, replace or rename it. */
@@ -86,6 +99,7 @@ export class Namespace {
   /** The entries of a directory. */
   *list(directory: string): Generator<Listed> {
     if (directory === '') yield { name: LAG_NAME, type: S_IFREG }
+    if (directory === '' && this.#following.primary !== undefined) yield { name: PRIMARY_NAME, type: S_IFREG }
     const known = new Set<string>()
     for (const database of this.#databasesIn(directory)) {
       const last = database.name.slice(directory === '' ? 0 : directory.length + 1)
@@ -161,6 +175,8 @@ function isListed(database: Database): boolean {
   return database.state.pageCount > 0
 }
 
-function lagSource(): TextSource {
-  return { size: NO_LAG.length, mode: 0o444, modifiedMs: Date.now, text: () => NO_LAG }
+/** Its time of change is the moment up to which this node has everything. */
+function lagSource(following: Following): TextSource {
+  const modifiedMs = () => (following.replica ? (following.currentMs ?? 0) : Date.now())
+  return { size: following.lagText.length, mode: 0o444, modifiedMs, text: () => following.lagText }
 }

@@ -1,21 +1,30 @@
 import type { Database } from '../db/database.js'
 import type { PageFreeze } from '../db/page-freeze.js'
-import type { ReceivedLtx } from '../db/reception.js'
+import { type ReceivedLtx, receivedName } from '../db/reception.js'
+import type { Log } from '../log.js'
 import type { Position } from '../ltx/names.js'
 import type { Store } from '../store/store.js'
+import { dropSuperseded, forgetSuperseded, type Superseded } from '../store/superseded.js'
 import type { Access } from './access.js'
+import type { Following } from './following.js'
 import type { Answers, DatabaseStatus, Question } from './messages.js'
 
 /** Answers what the main thread asks about the databases. */
 export class Questions {
   readonly #store: Store
   readonly #access: Access
+  readonly #following: Following
+  readonly #log: Log
   readonly #freezes = new Map<number, { database: Database; freeze: PageFreeze }>()
   #lastFreezeId = 0
+  /** What is kept of databases whose place a snapshot is about to take, by name. */
+  readonly #superseded = new Map<string, Superseded>()
 
-  constructor(store: Store, access: Access) {
+  constructor(store: Store, access: Access, following: Following, log: Log) {
     this.#store = store
     this.#access = access
+    this.#following = following
+    this.#log = log
   }
 
   /** Rejects with a system error, or what prevents it. */
@@ -35,7 +44,10 @@ export class Questions {
         this.#thaw(question.freezeId)
         return undefined
       case 'receive':
-        this.#receive(question.on)
+        this.#receive(question.primary)
+        return undefined
+      case 'current':
+        this.#following.currentMs = question.timestampMs
         return undefined
       case 'announce':
         return await this.#announce(question.name, question.ltx, question.pid)
@@ -44,7 +56,10 @@ export class Questions {
     }
   }
 
-  #receive(on: boolean): void {
+  #receive(primary: string | undefined): void {
+    const on = primary !== undefined
+    this.#following.replica = on
+    this.#following.primary = primary
     // No process has this id: until one is announced, nobody may write.
     this.#access.onlyWriter = on ? -1 : undefined
     for (const database of this.#store.all()) database.committer.reception.receiving = on
@@ -59,7 +74,12 @@ export class Questions {
     await this.#store.settle(database)
     this.#access.onlyWriter = pid
     try {
-      return database.committer.reception.announce(ltx, database.provisional)
+      const wanted = database.committer.reception.announce(ltx, database.provisional)
+      if (wanted && ltx.minTxid === 1n && database.position.txid > 0n && !this.#superseded.has(name)) {
+        const superseded = await this.#store.keepSuperseded(database)
+        if (superseded !== undefined) this.#superseded.set(name, superseded)
+      }
+      return wanted
     } catch (error) {
       this.#store.discardIfEmpty(database)
       throw error
@@ -68,11 +88,27 @@ export class Questions {
 
   async #conclude(name: string, applied: boolean): Promise<Position> {
     const database = this.#store.getOrCreate(name)
+    const { announced } = database.committer.reception
     database.committer.concludeReceived(applied)
     await this.#store.settle(database)
     const { position } = database
+    if (announced !== undefined) this.#supersede(database, announced)
     this.#store.discardIfEmpty(database)
     return position
+  }
+
+  /** The snapshot has been applied, or not. */
+  #supersede(database: Database, snapshot: ReceivedLtx): void {
+    const { name, layout, position } = database
+    const superseded = this.#superseded.get(name)
+    this.#superseded.delete(name)
+    if (superseded === undefined) return
+    if (position.txid !== snapshot.maxTxid || position.checksum !== snapshot.postApply) {
+      forgetSuperseded(superseded)
+      return
+    }
+    dropSuperseded(superseded, layout, receivedName(snapshot))
+    this.#log.warn(`a snapshot of the primary has replaced ${name}: its own transactions are kept in ${superseded.dir}`)
   }
 
   async #freeze(name: string): Promise<Answers['freeze']> {

@@ -8,6 +8,7 @@ import { Store } from '../store/store.js'
 import { openTrace, type Trace } from '../trace.js'
 import { Access } from './access.js'
 import { LiteFileSystem } from './file-system.js'
+import { Following } from './following.js'
 import type { Command, CommitReport, FileSystemOptions, LogLevel, Question, Report } from './messages.js'
 import { MountView } from './mount-view.js'
 import { Questions } from './questions.js'
@@ -56,12 +57,13 @@ class FileSystemThread {
   readonly #mounted: Mounted
   readonly #questions: Questions
   readonly #access = new Access()
+  readonly #following = new Following()
 
   private constructor(store: Store, trace: Trace | undefined, mounted: Mounted) {
     this.#store = store
     this.#trace = trace
     this.#mounted = mounted
-    this.#questions = new Questions(store, this.#access)
+    this.#questions = new Questions(store, this.#access, this.#following, log)
   }
 
   ask(id: number, question: Question): void {
@@ -84,7 +86,7 @@ class FileSystemThread {
 
   serve(fd: number): void {
     this.#fd = fd
-    const fileSystem = new LiteFileSystem(this.#store, options.dataDir, options.owner, this.#access)
+    const fileSystem = new LiteFileSystem(this.#store, options.dataDir, options.owner, this.#access, this.#following)
     const session = new Session(fileSystem, {
       forwardLocks: false,
       send: sendTo(fd),

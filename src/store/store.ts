@@ -26,6 +26,7 @@ import { endIntent, recoverMove } from './move-intent.js'
 import { readOwnership, writeOwnership } from './ownership.js'
 import { type Relocation, relocate } from './relocation.js'
 import { type ReadWalIndex, Settler } from './settler.js'
+import { keepSuperseded, type Superseded } from './superseded.js'
 import { type IsWriteLocked, UnjournaledWatch } from './unjournaled.js'
 
 /** Who owns a file that nobody else does. */
@@ -181,6 +182,12 @@ export class Store {
   below(directory: string): Database[] {
     const inside = [...this.#databases.values()].filter(({ name }) => name.startsWith(`${directory}/`))
     return inside.filter(({ files }) => FILE_KINDS.some((kind) => files.exists(kind)))
+  }
+
+  /** Before a snapshot takes the place of what this database is. Rejects with a system error. */
+  async keepSuperseded({ name, layout }: Database): Promise<Superseded | undefined> {
+    await this.#ltxLog.settle()
+    return keepSuperseded(this.#data.path, name, layout)
   }
 
   /** Moves databases and other files in one step: a crash leaves all as it was or all as it will be. Throws a system error. */

@@ -27,7 +27,7 @@ const thread = await startFileSystemThread(
 thread.serve(
   mountFuse({ dir: mountDir, fsname: 'litefs', allowOther: false, defaultPermissions: false, readOnly: false }),
 )
-await thread.ask({ kind: 'receive', on: true })
+await thread.ask({ kind: 'receive', primary: 'primary' })
 const script = fileURLToPath(new URL('../../dist/apply/main.js', import.meta.url))
 const gate = new ThreadGate(thread)
 let pid
@@ -44,7 +44,7 @@ async function obey(command) {
   if (command.apply !== undefined) return await applier.apply(command.apply, command.ltx)
   if (command.kill) return process.kill(pid, 'SIGKILL')
   await applier.release('db')
-  return await thread.ask({ kind: 'receive', on: command.role === 'replica' })
+  return await thread.ask({ kind: 'receive', primary: command.role === 'replica' ? 'primary' : undefined })
 }
 
 process.on('message', ({ id, ...command }) => {

@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { FuseError } from '../../src/fuse/errno.js'
 import { Access } from '../../src/mount/access.js'
 import { LiteFileSystem } from '../../src/mount/file-system.js'
+import { Following } from '../../src/mount/following.js'
 import { parseMountName } from '../../src/mount/names.js'
 import { Store } from '../../src/store/store.js'
 
@@ -34,7 +35,7 @@ async function fileSystemAndStore(t: Test): Promise<{ system: LiteFileSystem; st
     log: silent,
   })
   t.teardown(() => store.close())
-  return { system: new LiteFileSystem(store, dataDir, OWNER, new Access()), store, dataDir }
+  return { system: new LiteFileSystem(store, dataDir, OWNER, new Access(), new Following()), store, dataDir }
 }
 
 function errnoOf(call: () => unknown): number | undefined {

@@ -1,0 +1,134 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { Applier } from './apply/applier.js'
+import { ThreadGate } from './apply/thread-gate.js'
+import { openStream } from './http/stream-client.js'
+import type { Log } from './log.js'
+import type { Position } from './ltx/names.js'
+import type { FileSystemThread } from './mount/file-system-thread.js'
+import { follow } from './replication/follower.js'
+import type { PositionMap } from './replication/position-map.js'
+import type { ReceivedLtx } from './replication/receiver.js'
+
+export interface ReplicaOptions {
+  /** Where the primary's API is. */
+  readonly primaryUrl: string
+  /** The primary's name, as `.primary` tells it. */
+  readonly primaryName: string
+  /** Of this node, 16 upper-case hex digits. */
+  readonly nodeId: string
+  /** Only these databases; all when it is empty. */
+  readonly databases: readonly string[]
+  readonly reconnectDelayMs: number
+  readonly dataDir: string
+  readonly mountDir: string
+}
+
+/** Largest LTX file that is received into memory, bytes; larger ones go through a file. */
+const MEMORY_BYTES = 4 << 20
+/** Silence after which the primary counts as dead, milliseconds: three of its heartbeats. */
+const SILENCE_MS = 3000
+/** How long the applier waits for readers that keep a database in a rollback mode locked, milliseconds. */
+const BUSY_TIMEOUT_MS = 60_000
+
+/** A node that follows a primary: it takes the primary's transactions and makes none of its own. */
+export class Replica {
+  readonly #thread: FileSystemThread
+  readonly #options: ReplicaOptions
+  readonly #log: Log
+  readonly #applier: Applier
+  readonly #closing = new AbortController()
+  /** What was applied in this run; what the thread tells may be older, since it tells what is durable. */
+  readonly #applied = new Map<string, Position>()
+  /** Resolves when this node once had everything that its primary had. */
+  readonly synced: Promise<void>
+  #following: Promise<unknown> = Promise.resolve()
+  #currentMs: number | undefined
+  #isSynced = false
+  #onSynced = () => {}
+
+  /** The thread must take transactions from the primary only (`receive`) and serve the mount before `start`. */
+  constructor(thread: FileSystemThread, options: ReplicaOptions, log: Log) {
+    this.#thread = thread
+    this.#options = options
+    this.#log = log
+    this.synced = new Promise((resolve) => {
+      this.#onSynced = resolve
+    })
+    this.#applier = new Applier({
+      dir: options.mountDir,
+      script: fileURLToPath(new URL('./apply/main.js', import.meta.url)),
+      gate: new ThreadGate(thread),
+      log,
+      sync: false,
+      busyTimeoutMs: BUSY_TIMEOUT_MS,
+    })
+  }
+
+  get isSynced(): boolean {
+    return this.#isSynced
+  }
+
+  /** Milliseconds; undefined before the first sync. */
+  get lagMs(): number | undefined {
+    return this.#currentMs === undefined ? undefined : Math.max(0, Date.now() - this.#currentMs)
+  }
+
+  /** Begins to follow, for as long as it takes. */
+  start(): void {
+    const { primaryName, primaryUrl, databases, nodeId, reconnectDelayMs, dataDir } = this.#options
+    this.#log.info(`existing primary found (${primaryName}), connecting as replica to "${primaryUrl}"`)
+    const target = { url: primaryUrl, nodeId, filter: databases, silenceMs: SILENCE_MS }
+    const parts = {
+      connect: (positions: PositionMap, signal: AbortSignal) => openStream(target, positions, signal),
+      positions: () => this.#positions(),
+      // A static lease knows no cluster.
+      join: () => {},
+      apply: (name: string, ltx: ReceivedLtx) => this.#apply(name, ltx),
+      ready: () => this.#ready(),
+      heartbeat: (timestampMs: number) => this.#current(timestampMs),
+      // Sent for a backup, which this node has none of.
+      highWater: () => {},
+    }
+    const options = { reconnectDelayMs, directory: dataDir, memoryBytes: MEMORY_BYTES }
+    this.#following = follow(parts, options, this.#log, this.#closing.signal)
+  }
+
+  /** Ends the stream and the applier; a transaction that is being applied is finished. */
+  async close(): Promise<void> {
+    this.#closing.abort()
+    await this.#following
+    await this.#applier.close()
+  }
+
+  async #positions(): Promise<PositionMap> {
+    const statuses = await this.#thread.ask({ kind: 'databases' })
+    return new Map(statuses.map(({ name, position }) => [name, this.#applied.get(name) ?? position]))
+  }
+
+  async #apply(name: string, { header, trailer, body }: ReceivedLtx): Promise<void> {
+    const { minTxid, maxTxid, preApplyChecksum, timestamp } = header
+    const ltx = { minTxid, maxTxid, preApply: preApplyChecksum, postApply: trailer.postApplyChecksum, body }
+    try {
+      this.#applied.set(name, await this.#applier.apply(name, ltx))
+    } catch (error) {
+      // Where it stands now the thread knows.
+      this.#applied.delete(name)
+      // A failure that comes back at once would otherwise fill the log.
+      await delay(100)
+      throw error
+    }
+    if (this.#isSynced) this.#current(timestamp)
+  }
+
+  #ready(): void {
+    this.#isSynced = true
+    this.#onSynced()
+  }
+
+  #current(timestampMs: number): void {
+    this.#currentMs = timestampMs
+    // It is told for `.lag` only.
+    void this.#thread.ask({ kind: 'current', timestampMs })
+  }
+}

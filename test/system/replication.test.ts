@@ -1,0 +1,178 @@
+// A primary and a replica, each a `litefs mount` of its own: what the one commits the other shows, whatever happens to either.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { text } from 'node:stream/consumers'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { agree } from './agreement.js'
+import { type Mount, run, startMount } from './harness.js'
+import { contentHash, integrityCheck, positionOf, sqlite } from './judges.js'
+
+const CATCH_UP_MS = 60_000
+const worker = fileURLToPath(new URL('accounts.js', import.meta.url))
+
+interface Pair {
+  primary: Mount
+  replica: Mount
+}
+
+function startReplica(t: Test, url: string, dataDir?: string): Promise<Mount> {
+  const lease = { type: 'static', candidate: false, hostname: 'first', 'advertise-url': url, 'reconnect-delay': '50ms' }
+  return startMount(t, { configExtra: { lease }, ...(dataDir === undefined ? {} : { dataDir }) })
+}
+
+async function startPair(t: Test): Promise<Pair> {
+  const primary = await startMount(t)
+  return { primary, replica: await startReplica(t, primary.url) }
+}
+
+/** Waits until the replica is where the primary is. */
+async function inSync(t: Test, { primary, replica }: Pair, name: string): Promise<void> {
+  const wanted = await positionOf(primary.dir, name)
+  const deadline = Date.now() + CATCH_UP_MS
+  for (;;) {
+    const found = await positionOf(replica.dir, name).catch(() => undefined)
+    if (found?.txid === wanted.txid) {
+      t.same(found, wanted, `${name}: same position`)
+      return
+    }
+    if (Date.now() > deadline) throw new Error(`${name} is at ${found?.txid}, not ${wanted.txid}: ${replica.output()}`)
+    await delay(10)
+  }
+}
+
+async function same(t: Test, pair: Pair, name: string): Promise<void> {
+  await inSync(t, pair, name)
+  const [first, second] = [path.join(pair.primary.dir, name), path.join(pair.replica.dir, name)]
+  t.equal(await contentHash(second), await contentHash(first), `${name}: same content`)
+  t.equal(await integrityCheck(second), 'ok', `${name}: integrity on the replica`)
+}
+
+/** Starts accounts.js; `finish` gives the lines that it printed, and fails when it found something wrong. */
+function accounts(t: Test, role: 'write' | 'read', file: string, mode: string) {
+  const child = spawn(process.execPath, [worker, role, file, mode], { stdio: ['pipe', 'pipe', 'inherit'] })
+  t.teardown(() => child.kill('SIGKILL'))
+  const output = text(child.stdout)
+  const exited = once(child, 'exit')
+  return {
+    finish: async () => {
+      child.stdin.end()
+      const [code] = await exited
+      const printed = await output
+      t.equal(code, 0, `${role} ${path.basename(file)}: ${printed.trim()}`)
+      return Number(printed)
+    },
+  }
+}
+
+t.test('a replica shows each transaction whole, in every journal mode', async (t) => {
+  const pair = await startPair(t)
+  const { primary, replica } = pair
+  for (const mode of ['wal', 'delete', 'truncate', 'persist']) {
+    const name = `${mode}.db`
+    await sqlite(
+      path.join(primary.dir, name),
+      `PRAGMA journal_mode=${mode}; CREATE TABLE accounts(id INTEGER PRIMARY KEY, amount INTEGER);
+       WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<100) INSERT INTO accounts SELECT i, 100 FROM c;`,
+    )
+    await inSync(t, pair, name)
+    const readers = [0, 1].map(() => accounts(t, 'read', path.join(replica.dir, name), mode))
+    const writer = accounts(t, 'write', path.join(primary.dir, name), mode)
+    await delay(3000)
+    t.ok((await writer.finish()) > 0, 'transactions')
+    await inSync(t, pair, name)
+    for (const reader of readers) t.ok((await reader.finish()) > 0, 'reads')
+    await same(t, pair, name)
+    await agree(t, replica, name)
+  }
+})
+
+t.test('a replica says whose replica it is, and refuses writes', async (t) => {
+  const pair = await startPair(t)
+  const { primary, replica } = pair
+  await sqlite(path.join(primary.dir, 'a.db'), 'CREATE TABLE t(a); INSERT INTO t VALUES(1);')
+  await same(t, pair, 'a.db')
+  t.equal(await readFile(path.join(replica.dir, '.primary'), 'utf8'), 'first\n')
+  t.match(await readFile(path.join(replica.dir, '.lag'), 'utf8'), /^\+\d{9,10}\n$/)
+  await t.rejects(readFile(path.join(primary.dir, '.primary')), { code: 'ENOENT' })
+  await t.rejects(sqlite(path.join(replica.dir, 'a.db'), 'INSERT INTO t VALUES(2);'), /readonly|unable to open/)
+  t.equal(await sqlite(path.join(replica.dir, 'a.db'), 'SELECT a FROM t;'), '1\n')
+  const info = await (await fetch(`${replica.url}/info`)).json()
+  t.match(info, { isPrimary: false, primary: { hostname: 'first' } })
+  t.equal((await fetch(`${replica.url}/health/ready`)).status, 200)
+  t.match(replica.output(), 'existing primary found (first), connecting as replica to')
+})
+
+t.test('what changes a whole database: VACUUM, page size, journal mode, drop, rename, import', async (t) => {
+  const pair = await startPair(t)
+  const { primary, replica } = pair
+  const file = path.join(primary.dir, 'a.db')
+  const rows =
+    'WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<2000) INSERT INTO t SELECT hex(randomblob(60)) FROM c;'
+  await sqlite(file, `CREATE TABLE t(a); ${rows}`)
+  await same(t, pair, 'a.db')
+  const steps = [
+    'DELETE FROM t WHERE rowid % 2; VACUUM;',
+    'PRAGMA page_size=8192; VACUUM;',
+    'PRAGMA journal_mode=wal; INSERT INTO t VALUES(1);',
+    `${rows} PRAGMA wal_checkpoint(TRUNCATE);`,
+    'PRAGMA journal_mode=delete; INSERT INTO t VALUES(2);',
+    'PRAGMA auto_vacuum=full; VACUUM; DELETE FROM t WHERE rowid > 10;',
+  ]
+  for (const step of steps) {
+    await sqlite(file, step)
+    await same(t, pair, 'a.db')
+  }
+  await run('mv', [file, path.join(primary.dir, 'b.db')])
+  await same(t, pair, 'b.db')
+  await run('cp', [path.join(primary.dir, 'b.db'), path.join(primary.dir, 'c.db')])
+  await same(t, pair, 'c.db')
+  await run('rm', [path.join(primary.dir, 'b.db')])
+  const deadline = Date.now() + CATCH_UP_MS
+  while (Date.now() < deadline && (await run('ls', [replica.dir])).stdout.includes('b.db')) await delay(20)
+  t.equal((await run('ls', [replica.dir])).stdout, 'c.db\nc.db-pos\n')
+})
+
+t.test('either side may be killed at any moment', async (t) => {
+  const pair = await startPair(t)
+  const file = path.join(pair.primary.dir, 'a.db')
+  await sqlite(
+    file,
+    `PRAGMA journal_mode=wal; CREATE TABLE accounts(id INTEGER PRIMARY KEY, amount INTEGER);
+     WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<100) INSERT INTO accounts SELECT i, 100 FROM c;`,
+  )
+  await inSync(t, pair, 'a.db')
+  const writer = accounts(t, 'write', file, 'wal')
+  for (let round = 0; round < 3; round++) {
+    await delay(300 + 200 * round)
+    await pair.replica.kill('SIGKILL')
+    pair.replica = await startReplica(t, pair.primary.url, pair.replica.dataDir)
+  }
+  await writer.finish()
+  await same(t, pair, 'a.db')
+  await agree(t, pair.replica, 'a.db')
+})
+
+t.test("a replica that has a history of its own keeps it aside and takes the primary's", async (t) => {
+  const alone = await startMount(t)
+  await sqlite(
+    path.join(alone.dir, 'a.db'),
+    'CREATE TABLE own(a); INSERT INTO own VALUES(1); INSERT INTO own VALUES(2);',
+  )
+  await alone.stop()
+  const primary = await startMount(t)
+  await sqlite(path.join(primary.dir, 'a.db'), 'CREATE TABLE theirs(a);')
+  const pair = { primary, replica: await startReplica(t, primary.url, alone.dataDir) }
+  await same(t, pair, 'a.db')
+  const kept = (await run('sh', ['-c', `ls ${alone.dataDir}/superseded/*`])).stdout
+  t.match(kept, /0000000000000001-0000000000000001\.ltx/)
+  t.match(kept, /0000000000000003-0000000000000003\.ltx/)
+  await sqlite(path.join(primary.dir, 'a.db'), 'INSERT INTO theirs VALUES(1);')
+  await same(t, pair, 'a.db')
+  await pair.replica.stop()
+  pair.replica = await startReplica(t, primary.url, alone.dataDir)
+  await same(t, pair, 'a.db')
+})
