@@ -19,8 +19,9 @@ const SMALLEST_PAGE = 512
  *
  * Compared is what SQLite would see: the file after SQLite itself, in a copy, has rolled back a hot journal or written the WAL into the
  * database. A suite may also put a journal beside a database that was complete without it; then the file as it lies there counts.
- * Pages behind those that the header counts are not content. Not compared are databases that are gone, and files without SQLite's header or of a size that is not whole pages: SQLite takes them
- * for no database, and nothing in them can be a transaction. Those with LTX files were spoiled on purpose, the others never were databases.
+ * Pages behind those that the header counts are not content. Not compared are databases that are gone, and files without SQLite's header,
+ * or of a size that is not whole pages or less than the header counts: SQLite takes them for no database, and nothing in them can be a
+ * transaction. Those with LTX files were spoiled on purpose, the others never were databases.
  *
  * @param {string} dataDirectory `data.dir` of the mount
  * @param {string} scratch a directory for copies
@@ -91,7 +92,7 @@ async function rebuild(ltxFiles, work) {
 async function settledCopy(directory, target) {
   await copyFile(path.join(directory, 'database'), target)
   const sideFiles = ['journal', 'wal'].filter((name) => isFilled(path.join(directory, name)))
-  if (sideFiles.length === 0 || !isDatabase(await readFile(target))) return undefined
+  if (sideFiles.length === 0 || !hasHeader(await readFile(target))) return undefined
   for (const name of sideFiles) await copyFile(path.join(directory, name), `${target}-${name}`)
   const sql = 'SELECT count(*) FROM sqlite_schema; PRAGMA wal_checkpoint(TRUNCATE);'
   const { code, output } = await run('sqlite3', ['-batch', target, sql])
@@ -108,18 +109,27 @@ function pageSizeOf(content) {
   return stored === 1 ? 65536 : stored
 }
 
-/** The pages that the header counts: SQLite may let a file grow in chunks, and does not look at what lies behind them. */
-function withoutExcess(content) {
-  if (content.length < HEADER_SIZE) return content
+/** Bytes of the pages that the header counts; those of the file where its count does not hold. */
+function countedSize(content) {
   const pageCount = content.readUInt32BE(PAGE_COUNT_OFFSET)
-  const counts = content.readUInt32BE(CHANGE_COUNTER_OFFSET) === content.readUInt32BE(VALID_FOR_OFFSET)
-  return counts && pageCount > 0 ? content.subarray(0, pageCount * pageSizeOf(content)) : content
+  const holds = content.readUInt32BE(CHANGE_COUNTER_OFFSET) === content.readUInt32BE(VALID_FOR_OFFSET)
+  return holds && pageCount > 0 ? pageCount * pageSizeOf(content) : content.length
+}
+
+function hasHeader(content) {
+  return content.length >= HEADER_SIZE && content.toString('latin1', 0, MAGIC.length) === MAGIC
 }
 
 function isDatabase(content) {
-  if (content.length < HEADER_SIZE || content.toString('latin1', 0, MAGIC.length) !== MAGIC) return false
+  if (!hasHeader(content)) return false
   const pageSize = pageSizeOf(content)
-  return pageSize >= SMALLEST_PAGE && (pageSize & (pageSize - 1)) === 0 && content.length % pageSize === 0
+  const isPageSize = pageSize >= SMALLEST_PAGE && (pageSize & (pageSize - 1)) === 0
+  return isPageSize && content.length % pageSize === 0 && content.length >= countedSize(content)
+}
+
+/** SQLite may let a file grow in chunks, and does not look at what lies behind the pages that the header counts. */
+function withoutExcess(content) {
+  return content.length < HEADER_SIZE ? content : content.subarray(0, countedSize(content))
 }
 
 function firstDifference(file, made) {
