@@ -25,8 +25,8 @@ import { Shell } from './shell.js'
 t.setTimeout(60 * 60_000)
 startChildrenPlain()
 
-const ROUNDS = roundsOf(12)
-const ROUNDS_BETWEEN_AGREEMENTS = 6
+const ROUNDS = roundsOf(6)
+const ROUNDS_BETWEEN_AGREEMENTS = 3
 const LONGEST_ROUND_MS = 300
 /** A start takes about so long; a kill within it meets any step of the recovery. */
 const START_MS = 250
