@@ -14,7 +14,7 @@ startChildrenPlain()
 
 const HISTORY = { configExtra: { data: { retention: '24h' } } }
 /** The short form leaves out so many calls. */
-const STRIDE = isLong ? 1 : 6
+const STRIDE = isLong ? 1 : 12
 const CREATE = 'CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 0);'
 const WRITING_CALLS = 'pwrite64,fdatasync,fsync,ftruncate,unlink'
 const random = seededRandom(t)
