@@ -6,6 +6,14 @@ const RUN_TIMEOUT_MS = 10 * 60_000
 const NOBODY = 65534
 export const ordinaryUser = process.getuid() === 0 ? { uid: NOBODY, gid: NOBODY } : {}
 
+/** Groups of the programs that run now. */
+const running = new Set()
+
+/** Kills every program that runs: a signal to us does not reach them. */
+export function killAll() {
+  for (const pid of running) process.kill(-pid, 'SIGKILL')
+}
+
 /**
  * Runs a program to its end in a process group of its own, which is killed when the time is over.
  *
@@ -22,6 +30,7 @@ export async function run(command, words, { timeoutMs = RUN_TIMEOUT_MS, ...optio
   child.stderr.setEncoding('latin1').on('data', (text) => {
     result.output += text
   })
+  if (child.pid !== undefined) running.add(child.pid)
   const timer = setTimeout(() => {
     result.timedOut = true
     process.kill(-child.pid, 'SIGKILL')
@@ -31,6 +40,7 @@ export async function run(command, words, { timeoutMs = RUN_TIMEOUT_MS, ...optio
     return Object.assign(result, { code, signal })
   } finally {
     clearTimeout(timer)
+    running.delete(child.pid)
   }
 }
 

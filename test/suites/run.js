@@ -6,6 +6,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { removeDirectory, startMount } from '../../bench/mount.js'
+import { killAll } from './child.js'
 import { pythonSuite } from './python-suite.js'
 import { Report } from './report.js'
 import { sqliteSuite } from './sqlite-suite.js'
@@ -32,6 +33,14 @@ const { values: options, positionals: patterns } = parseArgs({
   },
 })
 const timeoutMs = Number(options.timeout) * 1000
+let stopped = false
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.once(name, () => {
+    console.log(`Stopped by ${name}`)
+    stopped = true
+    killAll()
+  })
+}
 
 function chooseSuite(scratch) {
   if (options.python) return pythonSuite()
@@ -47,13 +56,14 @@ async function main(scratch) {
   const report = new Report()
   const queue = [...suite.names]
   const work = async () => {
-    for (let names = take(queue); names.length > 0; names = take(queue)) await runBatch(suite, names, scratch, report)
+    for (let names = take(queue); names.length > 0 && !stopped; names = take(queue))
+      await runBatch(suite, names, scratch, report)
   }
   // All of them have to end, with their mounts, before anything below is removed.
   const ends = await Promise.allSettled(Array.from({ length: Number(options.jobs) }, work))
   const failed = ends.find(({ status }) => status === 'rejected')
   if (failed !== undefined) throw failed.reason
-  process.exitCode = report.close() ? 0 : 1
+  process.exitCode = report.close() && !stopped ? 0 : 1
 }
 
 /** The next test files for one mount; fewer toward the end, so that all jobs end together. */
@@ -75,12 +85,14 @@ async function runBatch(suite, names, scratch, report) {
   }
   try {
     for (const name of names) {
+      if (stopped) return
       const stem = path.basename(name, '.test')
       const onDisk = await timed(suite, name, await openDirectory(path.join(base, `disk-${stem}`)))
       const directory =
         Number(options.batch) === 1 ? mount.mountPath : await openDirectory(path.join(mount.mountPath, stem))
       const onMount = await timed(suite, name, directory)
       await rm(path.join(base, `disk-${stem}`), { recursive: true })
+      if (stopped) return
       report.tested(name, onDisk, onMount, newOutput())
     }
     const code = await mount.stop()
