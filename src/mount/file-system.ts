@@ -259,7 +259,8 @@ export class LiteFileSystem implements FileSystem {
     for (let index = offset; index < listing.length; index++) {
       const { name, type } = listing[index] ?? { name: '', type: 0 }
       // A name that the kernel has not looked up has no inode number yet; any number that is not 0 will do.
-      yield { name, ino: directory.children.get(name)?.id ?? Number.MAX_SAFE_INTEGER, mode: type, offset: index + 1 }
+      const inode = name === '.' ? directory : name === '..' ? directory.parent : directory.children.get(name)
+      yield { name, ino: inode?.id ?? Number.MAX_SAFE_INTEGER, mode: type, offset: index + 1 }
     }
   }
 

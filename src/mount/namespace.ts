@@ -98,6 +98,7 @@ export class Namespace {
 
   /** The entries of a directory. */
   *list(directory: string): Generator<Listed> {
+    for (const name of ['.', '..']) yield { name, type: S_IFDIR }
     if (directory === '') yield { name: LAG_NAME, type: S_IFREG }
     if (directory === '' && this.#following.primary !== undefined) yield { name: PRIMARY_NAME, type: S_IFREG }
     const known = new Set<string>()
