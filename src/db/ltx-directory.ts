@@ -2,12 +2,15 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseLtxName } from '../ltx/names.js'
 
-/** An LTX file by its name. */
-export interface LtxEntry {
-  path: string
-  name: string
+export interface TxidRange {
   minTxid: bigint
   maxTxid: bigint
+}
+
+/** An LTX file by its name. */
+export interface LtxEntry extends TxidRange {
+  path: string
+  name: string
 }
 
 /**
@@ -23,15 +26,20 @@ export function listLtxDirectory(directory: string): LtxEntry[] {
   return entries.sort((a, b) => compare(a.maxTxid, b.maxTxid) || compare(b.minTxid, a.minTxid))
 }
 
-/** The last of the LTX files among `names`, which stand in any order. As they have leading zeros, the order of names is that of TXIDs. */
+/** The last of the LTX files among `names`, which stand in any order, in the order of `listLtxDirectory`. */
 export function newestEntry(directory: string, names: readonly string[]): LtxEntry | undefined {
   let newest: LtxEntry | undefined
   for (const name of names) {
-    if (newest !== undefined && name <= newest.name) continue
     const range = parseLtxName(name)
-    if (range) newest = { path: join(directory, name), name, ...range }
+    if (range && (newest === undefined || isNewer(range, newest)))
+      newest = { path: join(directory, name), name, ...range }
   }
   return newest
+}
+
+/** Whether the first of two LTX files leads further, or as far from further back. */
+export function isNewer(a: TxidRange, b: TxidRange): boolean {
+  return a.maxTxid > b.maxTxid || (a.maxTxid === b.maxTxid && a.minTxid < b.minTxid)
 }
 
 function compare(a: bigint, b: bigint): number {

@@ -1,6 +1,7 @@
 import { opendir } from 'node:fs/promises'
 import { setImmediate } from 'node:timers/promises'
 import { formatTxid, parseLtxName } from '../ltx/names.js'
+import { isNewer, type TxidRange } from './ltx-directory.js'
 
 /** Names that are read and sorted at a time: about a millisecond. */
 const RUN_NAMES = 1024
@@ -13,24 +14,31 @@ const STEP_TXIDS = 1024n
  */
 export class LtxListing {
   readonly #runs: readonly (readonly string[])[]
+  /** The file that leads furthest. */
+  readonly newest: string | undefined
 
-  private constructor(runs: readonly (readonly string[])[]) {
+  private constructor(runs: readonly (readonly string[])[], newest: string | undefined) {
     this.#runs = runs
+    this.newest = newest
   }
 
   /** Rejects with a system error. */
   static async read(directory: string): Promise<LtxListing> {
     const runs: string[][] = []
     let run: string[] = []
+    let newest: (TxidRange & { name: string }) | undefined
     for await (const { name } of await opendir(directory, { bufferSize: RUN_NAMES })) {
-      if (parseLtxName(name) !== undefined) run.push(name)
+      const range = parseLtxName(name)
+      if (range === undefined) continue
+      run.push(name)
+      if (newest === undefined || isNewer(range, newest)) newest = { ...range, name }
       if (run.length < RUN_NAMES) continue
       runs.push(run.sort())
       run = []
       await setImmediate()
     }
     if (run.length > 0) runs.push(run.sort())
-    return new LtxListing(runs)
+    return new LtxListing(runs, newest?.name)
   }
 
   /** The first name of all that is not before `bound`, which may be the beginning of a name. */
@@ -41,15 +49,6 @@ export class LtxListing {
       if (name !== undefined && (found === undefined || name < found)) found = name
     }
     return found
-  }
-
-  get newest(): string | undefined {
-    let newest: string | undefined
-    for (const run of this.#runs) {
-      const name = run.at(-1)
-      if (name !== undefined && (newest === undefined || name > newest)) newest = name
-    }
-    return newest
   }
 
   /** All names before `bound` in order, a few at a time. */

@@ -183,7 +183,7 @@ t.test('the values of a file', async (t) => {
     tracing: { 'max-size': 16 },
   })
   t.equal(warnings.length, 1)
-  t.match(warnings[0], /: skip-sync, proxy.passthrough, proxy.read-timeout$/, 'only what has a value')
+  t.match(warnings[0], /: proxy.passthrough, proxy.read-timeout$/, 'only what has a value')
   t.same(parseConfig(`${STATIC}exec:\n  - cmd: a\n    if-candidate: true\n  - cmd: b`, 'f', {}).config.exec, [
     { cmd: 'a', 'if-candidate': true },
     { cmd: 'b', 'if-candidate': false },
@@ -255,7 +255,7 @@ t.test('single problems', async (t) => {
     ['fuse: { dir: /a }\ndata: { dir: /a/b }\nlease: { type: static }', '2:14 data.dir', /inside fuse.dir/],
     ['lease: { type: raft }', '1:16 lease.type', /found "raft", allowed: "consul" or "static"/],
     ['lease: { type: consul }', '1:16 lease.type', /candidate: true on the one node/],
-    ['lease: { type: static, candidate: false }', '1:1 lease', /address of the primary/],
+    ['lease: { type: static, candidate: false }', '1:1 lease.advertise-url', /address of the primary/],
     ['lease: { type: static }\nlease: { type: static }', '2:1 ', /Map keys must be unique/],
     ['lease: { type: static }\nexec: [a]', '2:8 exec.0', /found "a", allowed: a section/],
     ['lease: { type: static }\nexec: "  "', '2:7 exec', /allowed: a command line/],
