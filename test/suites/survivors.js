@@ -1,6 +1,6 @@
 // The databases that a suite left in the mount, each compared byte by byte with what its LTX files alone make.
-import { existsSync, readdirSync, statSync } from 'node:fs'
-import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { closeSync, constants, existsSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
+import { copyFile, mkdtemp, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { listLtxDirectory } from '../../dist/db/ltx-directory.js'
 import { rebuildDatabase } from '../../dist/db/ltx-rebuild.js'
@@ -13,6 +13,7 @@ const CHANGE_COUNTER_OFFSET = 24
 const PAGE_COUNT_OFFSET = 28
 const VALID_FOR_OFFSET = 92 // the page count holds when this equals the change counter
 const SMALLEST_PAGE = 512
+const CHUNK_SIZE = 1 << 20
 
 /**
  * Looks at every database below a data directory whose daemon has ended.
@@ -56,14 +57,15 @@ async function compare(directory, work) {
   const current = path.join(work, 'current')
   const problem = await settledCopy(directory, current)
   if (problem !== undefined) return { outcome: 'different', reason: problem }
-  if (!isDatabase(await readFile(current))) return { outcome: ltxFiles.length > 0 ? 'spoiled' : 'noDatabase' }
+  if (!isDatabase(current)) return { outcome: ltxFiles.length > 0 ? 'spoiled' : 'noDatabase' }
   if (ltxFiles.length === 0) return { outcome: 'different', reason: 'it has content but no LTX files' }
 
-  const rebuilt = await rebuild(ltxFiles, work)
-  if (typeof rebuilt === 'string') return { outcome: 'different', reason: rebuilt }
-  const difference = firstDifference(await readFile(current), rebuilt)
+  const rebuilt = path.join(work, 'rebuilt')
+  const failure = await rebuild(ltxFiles, rebuilt)
+  if (failure !== undefined) return { outcome: 'different', reason: failure }
+  const difference = firstDifference(current, rebuilt)
   if (difference === undefined) return { outcome: 'equal' }
-  if (isFilled(path.join(directory, 'journal')) && firstDifference(await readFile(database), rebuilt) === undefined) {
+  if (isFilled(path.join(directory, 'journal')) && firstDifference(database, rebuilt) === undefined) {
     return { outcome: 'hot' }
   }
   return { outcome: 'different', reason: difference }
@@ -72,27 +74,28 @@ async function compare(directory, work) {
 /** The last LTX file of a database that was removed says so. */
 async function gone(ltxFiles, work) {
   if (ltxFiles.length === 0) return { outcome: 'dropped' }
-  const rebuilt = await rebuild(ltxFiles, work)
-  if (rebuilt.length === 0) return { outcome: 'dropped' }
+  const rebuilt = path.join(work, 'rebuilt')
+  const failure = await rebuild(ltxFiles, rebuilt)
+  if (failure !== undefined) return { outcome: 'different', reason: failure }
+  if (!isFilled(rebuilt)) return { outcome: 'dropped' }
   return { outcome: 'different', reason: 'it is gone, but not for its LTX files' }
 }
 
-/** The bytes that the LTX files make, or why they make none. */
-async function rebuild(ltxFiles, work) {
-  const target = path.join(work, 'rebuilt')
+/** Makes the database of the LTX files. Gives the reason where they make none. */
+async function rebuild(ltxFiles, target) {
   try {
     await rebuildDatabase(target, ltxFiles)
+    return undefined
   } catch (error) {
     return error.message
   }
-  return readFile(target)
 }
 
 /** Copies a database and lets SQLite end there what was under way. Gives what SQLite says if it cannot. */
 async function settledCopy(directory, target) {
-  await copyFile(path.join(directory, 'database'), target)
+  await copyFile(path.join(directory, 'database'), target, constants.COPYFILE_FICLONE)
   const sideFiles = ['journal', 'wal'].filter((name) => isFilled(path.join(directory, name)))
-  if (sideFiles.length === 0 || !hasHeader(await readFile(target))) return undefined
+  if (sideFiles.length === 0 || readHeader(target) === undefined) return undefined
   for (const name of sideFiles) await copyFile(path.join(directory, name), `${target}-${name}`)
   const sql = 'SELECT count(*) FROM sqlite_schema; PRAGMA wal_checkpoint(TRUNCATE);'
   const { code, output } = await run('sqlite3', ['-batch', target, sql])
@@ -104,39 +107,51 @@ function isFilled(file) {
   return (statSync(file, { throwIfNoEntry: false })?.size ?? 0) > 0
 }
 
-function pageSizeOf(content) {
-  const stored = content.readUInt16BE(PAGE_SIZE_OFFSET)
-  return stored === 1 ? 65536 : stored
+/** Page size, and bytes of the pages that the header counts or of the file where its count does not hold. */
+function readHeader(file) {
+  const bytes = Buffer.alloc(HEADER_SIZE)
+  if (readAt(file, bytes, 0) < HEADER_SIZE || bytes.toString('latin1', 0, MAGIC.length) !== MAGIC) return undefined
+  const stored = bytes.readUInt16BE(PAGE_SIZE_OFFSET)
+  const pageSize = stored === 1 ? 65536 : stored
+  const pageCount = bytes.readUInt32BE(PAGE_COUNT_OFFSET)
+  const holds = bytes.readUInt32BE(CHANGE_COUNTER_OFFSET) === bytes.readUInt32BE(VALID_FOR_OFFSET)
+  return { pageSize, countedSize: holds && pageCount > 0 ? pageCount * pageSize : statSync(file).size }
 }
 
-/** Bytes of the pages that the header counts; those of the file where its count does not hold. */
-function countedSize(content) {
-  const pageCount = content.readUInt32BE(PAGE_COUNT_OFFSET)
-  const holds = content.readUInt32BE(CHANGE_COUNTER_OFFSET) === content.readUInt32BE(VALID_FOR_OFFSET)
-  return holds && pageCount > 0 ? pageCount * pageSizeOf(content) : content.length
-}
-
-function hasHeader(content) {
-  return content.length >= HEADER_SIZE && content.toString('latin1', 0, MAGIC.length) === MAGIC
-}
-
-function isDatabase(content) {
-  if (!hasHeader(content)) return false
-  const pageSize = pageSizeOf(content)
+function isDatabase(file) {
+  const header = readHeader(file)
+  if (header === undefined) return false
+  const { pageSize, countedSize } = header
+  const { size } = statSync(file)
   const isPageSize = pageSize >= SMALLEST_PAGE && (pageSize & (pageSize - 1)) === 0
-  return isPageSize && content.length % pageSize === 0 && content.length >= countedSize(content)
+  return isPageSize && size % pageSize === 0 && size >= countedSize
 }
 
 /** SQLite may let a file grow in chunks, and does not look at what lies behind the pages that the header counts. */
-function withoutExcess(content) {
-  return content.length < HEADER_SIZE ? content : content.subarray(0, countedSize(content))
+function firstDifference(current, rebuilt) {
+  const [size, rebuiltSize] = [current, rebuilt].map((file) => readHeader(file)?.countedSize ?? statSync(file).size)
+  if (size !== rebuiltSize) return `it has ${size} bytes, made from LTX files ${rebuiltSize}`
+  const ours = Buffer.alloc(CHUNK_SIZE)
+  const theirs = Buffer.alloc(CHUNK_SIZE)
+  for (let start = 0; start < size; start += CHUNK_SIZE) {
+    const length = Math.min(CHUNK_SIZE, size - start)
+    readAt(current, ours.subarray(0, length), start)
+    readAt(rebuilt, theirs.subarray(0, length), start)
+    if (ours.equals(theirs)) continue
+    const at = ours.findIndex((byte, index) => byte !== theirs[index])
+    return `byte ${start + at} of ${size} is ${ours[at]}, made from LTX files ${theirs[at]}`
+  }
+  return undefined
 }
 
-function firstDifference(file, made) {
-  const current = withoutExcess(file)
-  const rebuilt = withoutExcess(made)
-  if (current.equals(rebuilt)) return undefined
-  if (current.length !== rebuilt.length) return `it has ${current.length} bytes, made from LTX files ${rebuilt.length}`
-  const at = current.findIndex((byte, index) => byte !== rebuilt[index])
-  return `byte ${at} of ${current.length} is ${current[at]}, made from LTX files ${rebuilt[at]}`
+/** Fills `into` from an offset of a file, with zeros behind its end; gives how much there was. */
+function readAt(file, into, offset) {
+  const fd = openSync(file)
+  try {
+    const count = readSync(fd, into, 0, into.length, offset)
+    into.fill(0, count)
+    return count
+  } finally {
+    closeSync(fd)
+  }
 }
