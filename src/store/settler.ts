@@ -1,4 +1,4 @@
-import type { Database } from '../db/database.js'
+import type { FileKind } from '../db/database-files.js'
 import type { Log } from '../log.js'
 import type { WalIndexHeader } from '../sqlite/wal-index.js'
 
@@ -11,11 +11,20 @@ const LONGEST_PAUSE_MS = 1000
 /** Every pause while a replica waits for transactions to become final. */
 const FOLLOWED_PAUSE_MS = 1
 
+/** What is asked of a database. */
+export interface SettlingDatabase {
+  readonly name: string
+  readonly provisional: boolean
+  readonly closing: boolean
+  readonly files: { isOpen(kind: FileKind): boolean }
+  settle(index: WalIndexHeader | undefined): void
+}
+
 export interface SettlerParts {
   /** Whether somebody waits for transactions to become final. */
   following(): boolean
   /** The newest transaction of a database is final. */
-  settled(database: Database): void
+  settled(database: SettlingDatabase): void
 }
 
 /**
@@ -26,7 +35,7 @@ export class Settler {
   readonly #readWalIndex: ReadWalIndex
   readonly #log: Log
   readonly #parts: SettlerParts
-  readonly #waiting = new Set<Database>()
+  readonly #waiting = new Set<SettlingDatabase>()
   #timer: NodeJS.Timeout | undefined
   #pauseMs = FIRST_PAUSE_MS
   #looking = false
@@ -38,7 +47,7 @@ export class Settler {
   }
 
   /** The database has a provisional transaction. */
-  add(database: Database): void {
+  add(database: SettlingDatabase): void {
     this.#waiting.add(database)
     if (this.#timer !== undefined) return
     this.#pauseMs = FIRST_PAUSE_MS
@@ -46,7 +55,7 @@ export class Settler {
   }
 
   /** Looks once, now. */
-  async settle(database: Database): Promise<void> {
+  async settle(database: SettlingDatabase): Promise<void> {
     if (!database.provisional) return
     if (!database.files.isOpen('shm')) {
       if (!database.closing) database.settle(undefined)
@@ -93,7 +102,10 @@ export class Settler {
     this.#pauseMs = Math.min(2 * this.#pauseMs, LONGEST_PAUSE_MS)
     for (const database of [...this.#waiting]) {
       await this.settle(database)
-      if (!database.provisional) this.#waiting.delete(database)
+      if (database.provisional) continue
+      this.#waiting.delete(database)
+      // Also where its last connection made it final meanwhile: nobody else tells of that.
+      this.#parts.settled(database)
     }
   }
 }
