@@ -23,6 +23,8 @@ export interface SenderOptions extends BodyOptions {
 const START: Position = { txid: 0n, checksum: 0n }
 /** Bytes that are gathered before they are handed on. */
 const BATCH_BYTES = 64 << 10
+/** Transactions of one database that are sent before another one, which may be behind too, has its turn. */
+const TURN = 128
 /** Files that are merged for a replica that is far behind: more are open at once, or delay the first byte. */
 const MERGE_FILES = 128
 
@@ -69,12 +71,14 @@ class Sender {
 
   async *run(): AsyncGenerator<Buffer, void> {
     const { signal } = this.#options
+    const start = new Map(this.#source.positions())
     let ready = false
     while (!signal.aborted) {
       const behind = this.#behind
       this.#behind = new Set()
       yield* batched(this.#catchUp(behind))
-      if (!ready) {
+      // Under writers that never pause a replica may never have everything.
+      if (!ready && this.#hasReached(start)) {
         yield Buffer.concat([encodeFrame({ type: 'ready' }), this.#heartbeat()])
         ready = true
       }
@@ -111,10 +115,23 @@ class Sender {
     return encodeFrame({ type: 'heartbeat', timestampMs: Date.now() })
   }
 
+  /** Whether the replica has, or has been sent, what there was at these positions. Dropping a database is a transaction too. */
+  #hasReached(positions: ReadonlyMap<string, SourcePosition>): boolean {
+    for (const [name, { txid }] of positions) {
+      if (this.#wanted(name) && (this.#replica.get(name)?.txid ?? 0n) < txid) return false
+    }
+    return true
+  }
+
+  /** One turn for each; who is still behind then gets another one. */
   async *#catchUp(names: ReadonlySet<string>): AsyncGenerator<Buffer, void> {
     for (const name of names) {
-      for (;;) {
+      for (let sent = 0; ; sent++) {
         if (this.#options.signal.aborted) return
+        if (sent === TURN) {
+          this.#behind.add(name)
+          break
+        }
         const current = this.#source.positions().get(name)
         if (current === undefined) {
           // LiteFS' replicas ignore it; a database that was dropped has a position.

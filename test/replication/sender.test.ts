@@ -1,0 +1,58 @@
+// The order in which a replica gets what it lacks. What the frames hold, the tests of the HTTP API and of real nodes show.
+import t from 'tap'
+import type { Position } from '../../src/ltx/names.js'
+import { FrameDecoder } from '../../src/replication/frame-decoder.js'
+import { sendStream } from '../../src/replication/sender.js'
+import type { Source, SourcePosition } from '../../src/replication/source.js'
+
+const FILE = Buffer.from('what an LTX file holds does not matter here')
+
+function position(txid: bigint): SourcePosition {
+  return { txid, checksum: txid, timestampMs: 0, pageSize: 4096 }
+}
+
+/** Databases of which the `busy` ones have a new transaction whenever one of theirs is asked for. */
+function sourceOf(databases: Map<string, SourcePosition>, busy: string): Source {
+  return {
+    nodeId: 1n,
+    positions: () => databases,
+    subscribe: () => () => {},
+    snapshot: async () => undefined,
+    transaction: async (name, minTxid) => {
+      if (name === busy) databases.set(name, position((databases.get(name)?.txid ?? 0n) + 1n))
+      const after: Position = { txid: minTxid, checksum: minTxid }
+      const rest = { pageSize: 4096, commit: 1, timestampMs: 0, nodeId: 1n, path: '', data: FILE }
+      return { minTxid, after, preApplyChecksum: minTxid - 1n, ...rest }
+    },
+  }
+}
+
+t.test('a writer that never pauses keeps a replica neither from being ready nor from other databases', async (t) => {
+  const databases = new Map(['busy.db', 'calm.db'].map((name) => [name, position(300n)]))
+  const at = new Map(['busy.db', 'calm.db'].map((name) => [name, { txid: 1n, checksum: 1n }]))
+  const options = {
+    filter: new Set<string>(),
+    snapshotTimeoutMs: 0,
+    heartbeatMs: 1000,
+    signal: new AbortController().signal,
+    onFrame: () => {},
+    version: 3,
+    compress: false,
+  } as const
+  const decoder = new FrameDecoder()
+  const sent = { 'busy.db': 0, 'calm.db': 0 }
+  let firstCalm = 0
+  let ready = false
+  for await (const bytes of sendStream(sourceOf(databases, 'busy.db'), at, options)) {
+    for (const item of decoder.push(bytes)) {
+      if (item.type === 'ltx' && (item.name === 'busy.db' || item.name === 'calm.db')) sent[item.name]++
+      if (item.type === 'ltx' && item.name === 'calm.db' && sent['calm.db'] === 1) firstCalm = sent['busy.db']
+      if (item.type === 'ready') ready = true
+    }
+    if (ready || sent['busy.db'] > 5000) break
+  }
+  t.ok(ready)
+  t.ok(firstCalm < 299, `${firstCalm} transactions of the busy one before the first of the other`)
+  t.equal(sent['calm.db'], 299)
+  t.ok(sent['busy.db'] >= 299)
+})
