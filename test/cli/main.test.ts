@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { fromGoFlags, splitAtDashes } from '../../src/cli/go-flags.js'
@@ -55,4 +56,20 @@ t.test('options in the style of Go', async (t) => {
   for (const [given, expected] of cases) t.same(fromGoFlags(given, switches), expected)
   t.same(splitAtDashes(['a', '--', '-b', '--']), { head: ['a'], tail: ['-b', '--'] })
   t.same(splitAtDashes(['a']), { head: ['a'], tail: undefined })
+})
+
+t.test('a command that waits for ever has not succeeded', async (t) => {
+  // The command line has been read, and what should have come of it never does.
+  const preload = `import { Command } from 'commander'
+    Command.prototype.parseAsync = () => { process.exitCode = 0; return new Promise(() => {}) }`
+  const file = path.join(t.testdir({ 'stuck.mjs': preload }), 'stuck.mjs')
+  const { status, stderr } = spawnSync(
+    'env',
+    ['-u', 'NODE_OPTIONS', process.execPath, '--import', file, MAIN, 'version'],
+    {
+      encoding: 'utf8',
+    },
+  )
+  t.equal(status, 1)
+  t.match(stderr, /waits for something that will never happen/)
 })
