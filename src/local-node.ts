@@ -86,9 +86,7 @@ export class LocalNode implements NodeView {
   }
 
   async notReady(): Promise<string | undefined> {
-    const { replica, hostname } = this.#options
-    if (replica === undefined || replica.isSynced) return undefined
-    return `waiting for the first sync with the primary, ${hostname}`
+    return this.#options.replica?.notReady
   }
 
   async databases(): Promise<readonly DatabaseView[]> {

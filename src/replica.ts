@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Applier } from './apply/applier.js'
 import { ThreadGate } from './apply/thread-gate.js'
@@ -8,7 +7,7 @@ import type { Position } from './ltx/names.js'
 import type { FileSystemThread } from './mount/file-system-thread.js'
 import { follow } from './replication/follower.js'
 import type { PositionMap } from './replication/position-map.js'
-import type { ReceivedLtx } from './replication/receiver.js'
+import { type ReceivedLtx, removeLeftovers } from './replication/receiver.js'
 
 export interface ReplicaOptions {
   /** Where the primary's API is. */
@@ -45,6 +44,7 @@ export class Replica {
   #following: Promise<unknown> = Promise.resolve()
   #currentMs: number | undefined
   #isSynced = false
+  #failing: string | undefined
   #onSynced = () => {}
 
   /** The thread must take transactions from the primary only (`receive`) and serve the mount before `start`. */
@@ -65,8 +65,10 @@ export class Replica {
     })
   }
 
-  get isSynced(): boolean {
-    return this.#isSynced
+  /** Why it cannot serve what the primary has, or never had it yet; undefined when neither. */
+  get notReady(): string | undefined {
+    if (this.#failing !== undefined) return `cannot take what the primary sends: ${this.#failing}`
+    return this.#isSynced ? undefined : `waiting for the first sync with the primary, ${this.#options.primaryName}`
   }
 
   /** Milliseconds; undefined before the first sync. */
@@ -74,16 +76,20 @@ export class Replica {
     return this.#currentMs === undefined ? undefined : Math.max(0, Date.now() - this.#currentMs)
   }
 
-  /** Begins to follow, for as long as it takes. */
+  /** Begins to follow, for as long as it takes. Throws a system error. */
   start(): void {
     const { primaryName, primaryUrl, databases, nodeId, reconnectDelayMs, dataDir } = this.#options
     this.#log.info(`existing primary found (${primaryName}), connecting as replica to "${primaryUrl}"`)
+    removeLeftovers(dataDir)
     const target = { url: primaryUrl, nodeId, filter: databases, silenceMs: SILENCE_MS }
     const parts = {
       connect: (positions: PositionMap, signal: AbortSignal) => openStream(target, positions, signal),
       positions: () => this.#positions(),
       // A static lease knows no cluster.
       join: () => {},
+      failing: (reason: string | undefined) => {
+        this.#failing = reason
+      },
       apply: (name: string, ltx: ReceivedLtx) => this.#apply(name, ltx),
       ready: () => this.#ready(),
       heartbeat: (timestampMs: number) => this.#current(timestampMs),
@@ -114,8 +120,6 @@ export class Replica {
     } catch (error) {
       // Where it stands now the thread knows.
       this.#applied.delete(name)
-      // A failure that comes back at once would otherwise fill the log.
-      await delay(100)
       throw error
     }
     if (this.#isSynced) this.#current(timestamp)

@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { LtxBody } from '../db/ltx-body.js'
-import type { Log } from '../log.js'
+import { describeError, type Log } from '../log.js'
 import type { Position } from '../ltx/names.js'
 import type { ApplierCommand, ApplierReport, ApplierSettings } from './messages.js'
 
@@ -61,6 +61,8 @@ export class Applier {
   #nextId = 1
   #waitingBytes = 0
   #closed = false
+  /** Since the last transaction that was applied. */
+  #deathsInRow = 0
 
   constructor(options: ApplierOptions) {
     this.#options = options
@@ -129,9 +131,12 @@ export class Applier {
       try {
         await this.#send(child, (id) => ({ type: 'apply', id, database: name, body: ltx.body }))
         applied = true
+        this.#deathsInRow = 0
       } catch (error) {
         if (!(error instanceof DeathError) || ++deaths === MAX_DEATHS) throw error
-        log.warn(`${error.message} while it applied a transaction to ${name}, starting it again`)
+        // Of one that dies again and again, ever more rarely.
+        if (Number.isInteger(Math.log2(++this.#deathsInRow)))
+          log.warn(`${error.message} while it applied a transaction to ${name}, starting it again`)
         await delay(RESTART_MS * 2 ** (deaths - 1))
       } finally {
         await gate.conclude(name, ltx, applied)
@@ -181,7 +186,7 @@ export class Applier {
 
   #hear(message: ApplierReport): void {
     if (message.type === 'warning') {
-      this.#options.log.warn(message.error.message)
+      this.#options.log.warn(describeError(message.error))
       return
     }
     const waiting = this.#waiting.get(message.id)

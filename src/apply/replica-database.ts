@@ -24,6 +24,8 @@ export class ReplicaDatabase {
   /** Calls and upkeep, one after the other. */
   #last: Promise<unknown> = Promise.resolve()
   #upkeep: NodeJS.Timeout | undefined
+  /** Why upkeep fails, as it was told; empty when it does not. */
+  #reported = ''
   #usedMs = 0
 
   /** `database` is the path of the database file; `report` hears of upkeep that failed, which is tried again. */
@@ -153,10 +155,16 @@ export class ReplicaDatabase {
     this.#upkeep ??= setTimeout(() => {
       this.#upkeep = undefined
       this.#inTurn(async () => this.#keepUp()).catch((error: Error) => {
-        this.#report(new Error(`Cannot look after the log of ${this.#paths.database}, trying again`, { cause: error }))
+        this.#reportOnce(error)
         this.#scheduleUpkeep()
       })
     }, UPKEEP_MS)
+  }
+
+  #reportOnce(cause: Error): void {
+    if (cause.message === this.#reported) return
+    this.#reported = cause.message
+    this.#report(new Error(`Cannot look after the log of ${this.#paths.database}, trying again`, { cause }))
   }
 
   /** What readers stood in the way of: copying the log to the database, and going over to a rollback journal. */
@@ -164,6 +172,7 @@ export class ReplicaDatabase {
     const session = this.#session
     if (session === undefined) return
     const done = session.checkpointed || session.checkpoint()
+    this.#reported = ''
     if (Date.now() - this.#usedMs > IDLE_MS || (done && !isWalMode(session.header))) this.#leave()
     else this.#scheduleUpkeep()
   }

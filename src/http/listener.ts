@@ -1,6 +1,7 @@
 import http from 'node:http'
 import http2 from 'node:http2'
 import type { Socket } from 'node:net'
+import { destroyWhenDead } from './pings.js'
 
 /** What every HTTP/2 client sends first (RFC 9113, 3.4); no HTTP/1 request begins like it. */
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
@@ -34,6 +35,7 @@ export function createDualServer(handler: http.RequestListener): DualServer {
     session.on('close', () => sessions.delete(session))
     // A peer that breaks the protocol loses its connection; there is nobody else to tell.
     session.on('error', () => session.destroy())
+    destroyWhenDead(session)
   })
 
   const sniffing = new Set<Socket>()

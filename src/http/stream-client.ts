@@ -1,4 +1,5 @@
-import { H2CClient } from 'undici'
+import { type Dispatcher, H2CClient } from 'undici'
+import { LostPeerError } from '../replication/error.js'
 import type { OpenedStream } from '../replication/follower.js'
 import { encodePositionMap, type PositionMap } from '../replication/position-map.js'
 import { LTX_VERSION_HEADER } from './stream.js'
@@ -17,14 +18,18 @@ export interface StreamTarget {
 /** Bytes of an answer that refuses the stream. */
 const MAX_REASON_BYTES = 4096
 
-/** Opens the stream of a primary. Rejects with the primary's reason when it refuses. Leaving the iteration closes the connection. */
+/**
+ * Opens the stream of a primary. Rejects with LostPeerError, with the primary's reason when it refuses. Leaving the iteration closes the
+ * connection; it throws LostPeerError when that is cut or silent.
+ */
 export async function openStream(
   { url, nodeId, filter, silenceMs }: StreamTarget,
   positions: PositionMap,
   signal: AbortSignal,
 ): Promise<OpenedStream> {
   const client = new H2CClient(new URL(url).origin, {
-    bodyTimeout: silenceMs,
+    // Its clock would go on while nobody reads, because a transaction takes long to apply.
+    bodyTimeout: 0,
     headersTimeout: silenceMs,
     connect: { timeout: silenceMs },
   })
@@ -42,17 +47,41 @@ export async function openStream(
       throw new Error(`the primary at ${url} answered ${statusCode}: ${reason.trim()}`)
     }
     const clusterId = headers['litefs-cluster-id']
-    return { clusterId: typeof clusterId === 'string' ? clusterId : undefined, bytes: closing(client, body) }
+    const bytes = closing(client, body, url, silenceMs)
+    return { clusterId: typeof clusterId === 'string' ? clusterId : undefined, bytes }
   } catch (error) {
     await client.destroy()
-    throw new Error(`Cannot stream from ${url}`, { cause: error })
+    throw new LostPeerError(`Cannot stream from ${url}`, { cause: error })
   }
 }
 
-async function* closing(client: H2CClient, body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {
+async function* closing(
+  client: H2CClient,
+  body: Dispatcher.ResponseData['body'],
+  url: string,
+  silenceMs: number,
+): AsyncGenerator<Uint8Array, void> {
+  let waiting = true
+  const timer = setTimeout(() => {
+    if (waiting) body.destroy(new Error(`it said nothing for ${silenceMs} ms`))
+  }, silenceMs)
+  try {
+    for await (const chunk of chunksOf(body, url)) {
+      waiting = false
+      yield chunk
+      waiting = true
+      timer.refresh()
+    }
+  } finally {
+    clearTimeout(timer)
+    await client.destroy()
+  }
+}
+
+async function* chunksOf(body: Dispatcher.ResponseData['body'], url: string): AsyncGenerator<Uint8Array, void> {
   try {
     yield* body
-  } finally {
-    await client.destroy()
+  } catch (error) {
+    throw new LostPeerError(`Cannot read the stream from ${url}`, { cause: error })
   }
 }

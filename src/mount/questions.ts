@@ -8,6 +8,7 @@ import { dropSuperseded, forgetSuperseded, type Superseded } from '../store/supe
 import type { Access } from './access.js'
 import type { Following } from './following.js'
 import type { Answers, DatabaseStatus, Question } from './messages.js'
+import { canBeDatabase } from './names.js'
 
 /** Answers what the main thread asks about the databases. */
 export class Questions {
@@ -68,6 +69,9 @@ export class Questions {
   async #announce(name: string, ltx: ReceivedLtx, pid: number): Promise<boolean> {
     if (this.#access.onlyWriter === undefined)
       throw new Error(`Cannot apply a transaction to ${name}: this node is no replica`)
+    // What is written under another database's name for its WAL, say, would become its WAL.
+    if (!canBeDatabase(name))
+      throw new Error(`Cannot apply a transaction to ${name}: the mount has something else under such names`)
     const database = this.#store.getOrCreate(name)
     database.committer.reception.receiving = true
     // A writer that died may have left it unclear whether the last one counts.

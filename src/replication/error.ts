@@ -2,3 +2,8 @@
 export class ProtocolError extends Error {
   override name = 'ProtocolError'
 }
+
+/** The peer cannot be reached, has gone or fell silent: nothing is wrong with what it sent. */
+export class LostPeerError extends Error {
+  override name = 'LostPeerError'
+}

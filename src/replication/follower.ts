@@ -1,5 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { describeError, type Log } from '../log.js'
+import { LostPeerError } from './error.js'
+import { Outage } from './outage.js'
 import type { PositionMap } from './position-map.js'
 import { type ReceiverOptions, type ReplicaParts, receiveStream, type StreamEnd } from './receiver.js'
 
@@ -17,6 +19,8 @@ export interface FollowerParts extends ReplicaParts {
   positions(): Promise<PositionMap>
   /** Joins the primary's cluster. Throws when this node belongs to another. */
   join(clusterId: string | undefined): void
+  /** Why this node cannot take what the primary sends; undefined once it can again. A primary that is not there is no reason. */
+  failing(reason: string | undefined): void
 }
 
 export interface FollowerOptions extends ReceiverOptions {
@@ -26,10 +30,12 @@ export interface FollowerOptions extends ReceiverOptions {
 
 /** Pauses grow up to this many times the first. */
 const LONGEST_PAUSES = 8
+/** A stream that was ready for so long, milliseconds, has ended the outage before it. */
+const HEALED_MS = 1000
 
 /**
  * Follows a primary until the signal, with a new stream whenever one ends. Resolves early only when the primary hands its lease to this node.
- * A stream that was ready once makes the next pause short again.
+ * A stream that went well for a while makes the next pause short again.
  */
 export async function follow(
   parts: FollowerParts,
@@ -37,32 +43,46 @@ export async function follow(
   log: Log,
   signal: AbortSignal,
 ): Promise<StreamEnd | undefined> {
-  let failures = 0
-  const onReady = () => {
-    failures = 0
-    parts.ready()
-  }
+  const outage = new Outage(log, HEALED_MS, () => {
+    ends = 0
+    parts.failing(undefined)
+  })
+  let ends = 0
   while (!signal.aborted) {
     try {
-      const stream = await parts.connect(await parts.positions(), signal)
-      parts.join(stream.clusterId)
-      const own: ReplicaParts = {
-        apply: (name, ltx) => parts.apply(name, ltx),
-        ready: onReady,
-        heartbeat: (timestampMs) => parts.heartbeat(timestampMs),
-        highWater: (name, txid) => parts.highWater(name, txid),
-      }
-      const end = await receiveStream(stream.bytes, own, options)
+      const end = await followOnce(parts, options, outage, signal)
       if (end.type === 'handoff') return end
       log.info('the primary has ended the stream')
     } catch (error) {
-      if (signal.aborted) return undefined
-      log.warn(`cannot follow the primary: ${describeError(error)}`)
+      if (signal.aborted) break
+      outage.failed(error, performance.now())
+      if (!(error instanceof LostPeerError)) parts.failing(describeError(error))
     }
-    const pauses = Math.min(LONGEST_PAUSES, 2 ** failures++)
+    const pauses = Math.min(LONGEST_PAUSES, 2 ** ends++)
     await pause(options.reconnectDelayMs * pauses * (1 + Math.random() / 2), signal)
   }
+  outage.stop()
   return undefined
+}
+
+async function followOnce(
+  parts: FollowerParts,
+  options: FollowerOptions,
+  outage: Outage,
+  signal: AbortSignal,
+): Promise<StreamEnd> {
+  const stream = await parts.connect(await parts.positions(), signal)
+  parts.join(stream.clusterId)
+  const own: ReplicaParts = {
+    apply: (name, ltx) => parts.apply(name, ltx),
+    ready: () => {
+      outage.succeeded()
+      parts.ready()
+    },
+    heartbeat: (timestampMs) => parts.heartbeat(timestampMs),
+    highWater: (name, txid) => parts.highWater(name, txid),
+  }
+  return await receiveStream(stream.bytes, own, options)
 }
 
 /** Ends early, without an error, with the signal. */

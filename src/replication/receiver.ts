@@ -4,7 +4,7 @@ import { withLtxFile } from '../db/ltx-file.js'
 import { LtxDecoder } from '../ltx/decoder.js'
 import { checkHeader, decodeHeader, FLAG_LZ4, HEADER_SIZE, type LtxHeader } from '../ltx/header.js'
 import type { LtxTrailer } from '../ltx/trailer.js'
-import { ProtocolError } from './error.js'
+import { LostPeerError, ProtocolError } from './error.js'
 import { FrameDecoder } from './frame-decoder.js'
 
 /** An LTX file that was received whole and is sound in itself. Whether it follows what is here, who applies it must see. */
@@ -37,7 +37,8 @@ export interface ReceiverOptions {
 
 /**
  * Takes a stream to its end frame. Verifies each file before it hands it over. Rejects with ProtocolError or LtxError when the peer breaks
- * the rules or the stream is cut, and with what the bytes or `apply` reject with; what was being received is then forgotten.
+ * the rules, with LostPeerError when the stream is cut, and with what the bytes or `apply` reject with; what was being received is then
+ * forgotten.
  */
 export async function receiveStream(
   bytes: AsyncIterable<Uint8Array>,
@@ -62,7 +63,17 @@ export async function receiveStream(
   } finally {
     incoming?.discard()
   }
-  throw new ProtocolError('Cannot read stream: it was cut before its end frame')
+  throw new LostPeerError('Cannot read stream: it was cut before its end frame')
+}
+
+const SPILL_PREFIX = 'received-'
+const SPILL_SUFFIX = '.tmp'
+
+/** Removes what a receiver that was killed has left in `directory`; none may be at work there. Throws a system error. */
+export function removeLeftovers(directory: string): void {
+  for (const name of fs.readdirSync(directory)) {
+    if (name.startsWith(SPILL_PREFIX) && name.endsWith(SPILL_SUFFIX)) fs.rmSync(path.join(directory, name))
+  }
 }
 
 /** A file on its way: in memory until it is too large. */
@@ -128,7 +139,7 @@ class IncomingFile {
   }
 
   #spill(): void {
-    const file = path.join(this.#options.directory, `received-${process.pid}-${++count}.tmp`)
+    const file = path.join(this.#options.directory, `${SPILL_PREFIX}${process.pid}-${++count}${SPILL_SUFFIX}`)
     const fd = fs.openSync(file, 'wx', 0o600)
     this.#file = { path: file, fd }
     for (const chunk of this.#chunks) writeFully(fd, chunk)

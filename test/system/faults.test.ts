@@ -1,26 +1,14 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
-import os from 'node:os'
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
 import { run, startMount } from './harness.js'
 import { positionOf, sqlite } from './judges.js'
+import { smallDisk } from './small-disk.js'
 
 const MODES = ['wal', 'delete', 'truncate', 'persist'] as const
 /** Room for the log's two segments of 8 MiB and a few MiB of data. */
 const DISK_SIZE = '24m'
-
-/** A data directory on a file system of its own that is soon full. */
-async function smallDisk(t: Test): Promise<string> {
-  const dir = await mkdtemp(path.join(os.tmpdir(), 'litefs-disk-'))
-  const mounted = await run('mount', ['-t', 'tmpfs', '-o', `size=${DISK_SIZE}`, 'litefs-test-disk', dir])
-  t.equal(mounted.code, 0, mounted.stderr)
-  t.teardown(async () => {
-    await run('umount', ['-l', dir])
-    await rm(dir, { recursive: true, force: true })
-  })
-  return dir
-}
 
 /** Nothing can be created in the directory until `thaw`, not even by root. */
 async function freeze(t: Test, dir: string): Promise<void> {
@@ -41,7 +29,7 @@ async function insert(file: string, bytes: number): Promise<{ code: number | nul
 
 t.test('a full disk fails the transaction and nothing else', async (t) => {
   for (const mode of MODES) {
-    const disk = await smallDisk(t)
+    const disk = await smallDisk(t, DISK_SIZE)
     const dataDir = path.join(disk, 'data')
     await mkdir(dataDir)
     const mount = await startMount(t, { dataDir })

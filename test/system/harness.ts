@@ -25,6 +25,8 @@ export interface MountOptions {
   /** Words after `mount -config FILE`, e.g. `['--', 'node', 'server.js']`. */
   args?: string[]
   env?: NodeJS.ProcessEnv
+  /** A command to start it with, which becomes it, e.g. `['nsenter', '--net=FILE']`. */
+  via?: string[]
 }
 
 export interface Mount {
@@ -57,7 +59,7 @@ interface Output {
  */
 export async function startMount(
   t: { teardown(callback: () => Promise<void>): void },
-  { configExtra = {}, dataDir, mountDir, args = [], env = process.env }: MountOptions = {},
+  { configExtra = {}, dataDir, mountDir, args = [], env = process.env, via = [] }: MountOptions = {},
 ): Promise<Mount> {
   const base = await mkdtemp(path.join(os.tmpdir(), 'litefs-test-'))
   const dir = mountDir ?? path.join(base, 'mount')
@@ -67,7 +69,8 @@ export async function startMount(
   await writeFile(configPath, configText(dir, data, configExtra))
 
   // A process group of its own, so that the application under the daemon can be ended with it.
-  const child = spawn(process.execPath, [litefsScript, 'mount', '-config', configPath, ...args], {
+  const [command = '', ...words] = [...via, process.execPath, litefsScript, 'mount', '-config', configPath, ...args]
+  const child = spawn(command, words, {
     detached: true,
     env,
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -8,47 +8,16 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
-import { type Mount, run, startMount } from './harness.js'
-import { contentHash, integrityCheck, positionOf, sqlite } from './judges.js'
+import { run, startMount } from './harness.js'
+import { sqlite } from './judges.js'
+import { inSync, type Pair, same, startReplica } from './replicas.js'
 
-const CATCH_UP_MS = 60_000
+const VANISH_MS = 60_000
 const worker = fileURLToPath(new URL('accounts.js', import.meta.url))
-
-interface Pair {
-  primary: Mount
-  replica: Mount
-}
-
-function startReplica(t: Test, url: string, dataDir?: string): Promise<Mount> {
-  const lease = { type: 'static', candidate: false, hostname: 'first', 'advertise-url': url, 'reconnect-delay': '50ms' }
-  return startMount(t, { configExtra: { lease }, ...(dataDir === undefined ? {} : { dataDir }) })
-}
 
 async function startPair(t: Test): Promise<Pair> {
   const primary = await startMount(t)
   return { primary, replica: await startReplica(t, primary.url) }
-}
-
-/** Waits until the replica is where the primary is. */
-async function inSync(t: Test, { primary, replica }: Pair, name: string): Promise<void> {
-  const wanted = await positionOf(primary.dir, name)
-  const deadline = Date.now() + CATCH_UP_MS
-  for (;;) {
-    const found = await positionOf(replica.dir, name).catch(() => undefined)
-    if (found?.txid === wanted.txid) {
-      t.same(found, wanted, `${name}: same position`)
-      return
-    }
-    if (Date.now() > deadline) throw new Error(`${name} is at ${found?.txid}, not ${wanted.txid}: ${replica.output()}`)
-    await delay(10)
-  }
-}
-
-async function same(t: Test, pair: Pair, name: string): Promise<void> {
-  await inSync(t, pair, name)
-  const [first, second] = [path.join(pair.primary.dir, name), path.join(pair.replica.dir, name)]
-  t.equal(await contentHash(second), await contentHash(first), `${name}: same content`)
-  t.equal(await integrityCheck(second), 'ok', `${name}: integrity on the replica`)
 }
 
 /** Starts accounts.js; `finish` gives the lines that it printed, and fails when it found something wrong. */
@@ -131,7 +100,7 @@ t.test('what changes a whole database: VACUUM, page size, journal mode, drop, re
   await run('cp', [path.join(primary.dir, 'b.db'), path.join(primary.dir, 'c.db')])
   await same(t, pair, 'c.db')
   await run('rm', [path.join(primary.dir, 'b.db')])
-  const deadline = Date.now() + CATCH_UP_MS
+  const deadline = Date.now() + VANISH_MS
   while (Date.now() < deadline && (await run('ls', [replica.dir])).stdout.includes('b.db')) await delay(20)
   t.equal((await run('ls', [replica.dir])).stdout, 'c.db\nc.db-pos\n')
 })
@@ -149,7 +118,7 @@ t.test('either side may be killed at any moment', async (t) => {
   for (let round = 0; round < 3; round++) {
     await delay(300 + 200 * round)
     await pair.replica.kill('SIGKILL')
-    pair.replica = await startReplica(t, pair.primary.url, pair.replica.dataDir)
+    pair.replica = await startReplica(t, pair.primary.url, { dataDir: pair.replica.dataDir })
   }
   await writer.finish()
   await same(t, pair, 'a.db')
@@ -165,7 +134,7 @@ t.test("a replica that has a history of its own keeps it aside and takes the pri
   await alone.stop()
   const primary = await startMount(t)
   await sqlite(path.join(primary.dir, 'a.db'), 'CREATE TABLE theirs(a);')
-  const pair = { primary, replica: await startReplica(t, primary.url, alone.dataDir) }
+  const pair = { primary, replica: await startReplica(t, primary.url, { dataDir: alone.dataDir }) }
   await same(t, pair, 'a.db')
   const kept = (await run('sh', ['-c', `ls ${alone.dataDir}/superseded/*`])).stdout
   t.match(kept, /0000000000000001-0000000000000001\.ltx/)
@@ -173,6 +142,6 @@ t.test("a replica that has a history of its own keeps it aside and takes the pri
   await sqlite(path.join(primary.dir, 'a.db'), 'INSERT INTO theirs VALUES(1);')
   await same(t, pair, 'a.db')
   await pair.replica.stop()
-  pair.replica = await startReplica(t, primary.url, alone.dataDir)
+  pair.replica = await startReplica(t, primary.url, { dataDir: alone.dataDir })
   await same(t, pair, 'a.db')
 })

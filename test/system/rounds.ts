@@ -1,8 +1,9 @@
-// How long and how random a crash test is: `LITEFS_TEST_ROUNDS` and `LITEFS_TEST_SEED` decide.
+// How long and how random a crash test is: `LITEFS_TEST_ROUNDS`, `LITEFS_TEST_SECONDS` and `LITEFS_TEST_SEED` decide.
 import type { Test } from 'tap'
 
 interface Environment extends NodeJS.ProcessEnv {
   LITEFS_TEST_ROUNDS?: string
+  LITEFS_TEST_SECONDS?: string
   LITEFS_TEST_SEED?: string
   NODE_OPTIONS?: string
 }
@@ -21,6 +22,12 @@ export function startChildrenPlain(): void {
 export function roundsOf(usual: number): number {
   const wanted = environment.LITEFS_TEST_ROUNDS
   return wanted === undefined ? usual : Number(wanted)
+}
+
+/** Duration of a test that goes on for a time, milliseconds; `usual` where the environment does not say. */
+export function durationOf(usual: number): number {
+  const wanted = environment.LITEFS_TEST_SECONDS
+  return wanted === undefined ? usual : 1000 * Number(wanted)
 }
 
 /** Random integers from 0 to below `limit`; the seed is printed, so that a failure can be repeated as far as timing allows. */
