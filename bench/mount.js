@@ -13,12 +13,12 @@ export const litefsScript = fileURLToPath(new URL('../dist/cli/main.js', import.
  * It gets a process group of its own: Ctrl-C reaches us alone, and we stop it in order.
  *
  * @param {string} directory an existing directory on the disk the data shall be on; starts again on what is there
- * @param {{ command?: string[], env?: NodeJS.ProcessEnv, timeoutMs?: number, fuse?: object, data?: object }} [options]
- *   `command`: the application to supervise; `timeoutMs`: for the start, and for the stop; `fuse`, `data`: more keys of these
- *   sections of the configuration
+ * @param {{ command?: string[], env?: NodeJS.ProcessEnv, timeoutMs?: number, fuse?: object, data?: object, lease?: object }} [options]
+ *   `command`: the application to supervise; `timeoutMs`: for the start, and for the stop; `fuse`, `data`, `lease`: more keys of
+ *   these sections of the configuration
  */
 export async function startMount(directory, options = {}) {
-  const { command = [], env = process.env, timeoutMs = TIMEOUT_MS, fuse = {}, data = {} } = options
+  const { command = [], env = process.env, timeoutMs = TIMEOUT_MS, fuse = {}, data = {}, lease = {} } = options
   const mountPath = path.join(directory, 'mount')
   const dataPath = path.join(directory, 'data')
   const configPath = path.join(directory, 'litefs.yml')
@@ -26,7 +26,7 @@ export async function startMount(directory, options = {}) {
     fuse: { dir: mountPath, ...fuse },
     data: { dir: dataPath, ...data },
     http: { addr: '127.0.0.1:0' },
-    lease: { type: 'static', candidate: true },
+    lease: { type: 'static', candidate: true, ...lease },
   }
   await mkdir(mountPath, { recursive: true })
   await writeFile(configPath, JSON.stringify(config))
@@ -41,7 +41,14 @@ export async function startMount(directory, options = {}) {
     await stop()
     throw error
   }
-  return { mountPath, dataPath, pid: child.pid, output, stop, kill: () => child.kill('SIGKILL') }
+  const [, url] = output.text().match(/http server listening on: ([^\s"]+)/)
+  return { mountPath, dataPath, url, pid: child.pid, output, stop, kill: () => child.kill('SIGKILL') }
+}
+
+/** Starts a replica of the node at `url`, as `startMount` does. */
+export function startReplica(directory, url, options = {}) {
+  const lease = { candidate: false, hostname: 'primary', 'advertise-url': url, 'reconnect-delay': '100ms' }
+  return startMount(directory, { ...options, lease })
 }
 
 /** Gathers what a process prints; `waitFor` resolves to the first match of a text or pattern in it. */

@@ -23,7 +23,7 @@ export async function measureWorkload(workload, directories, { rounds, seconds, 
   try {
     for (const directory of directories) {
       const database = directory.database ?? `${workload.name}.db`
-      children.push(await startChild(workload, path.join(directory.path, database), signal))
+      children.push(await startChild(childScript, [workload.name, path.join(directory.path, database)], signal))
     }
     for (const child of children) await ask(child, { seconds: WARM_UP_SECONDS }, signal)
     const rates = directories.map(() => [])
@@ -41,8 +41,9 @@ export async function measureWorkload(workload, directories, { rounds, seconds, 
   }
 }
 
-async function startChild(workload, databasePath, signal) {
-  const child = fork(childScript, [workload.name, databasePath])
+/** Forks a script that says when it is ready. @param {string} script @param {string[]} words @param {AbortSignal} signal */
+export async function startChild(script, words, signal) {
+  const child = fork(script, words)
   try {
     await reply(child, signal, SETUP_TIMEOUT_MS)
   } catch (error) {
@@ -52,7 +53,8 @@ async function startChild(workload, databasePath, signal) {
   return child
 }
 
-function ask(child, message, signal) {
+/** Sends a message to a child and resolves to its answer. */
+export function ask(child, message, signal) {
   const answer = reply(child, signal)
   child.send(message)
   return answer

@@ -6,15 +6,16 @@ import { parseArgs } from 'node:util'
 import { measureFootprint } from './footprint.js'
 import { largeText, measureLarge } from './large.js'
 import { removeDirectory, startMount } from './mount.js'
+import { measureReplication, replicationText } from './replication.js'
 import { footprintText, summarize, workloadTable } from './report.js'
 import { measureWorkload } from './rounds.js'
 import { workloads } from './workloads.js'
 
 const usage = `Usage: npm run bench -- [--quick] [--only NAME ...] [--dir NAME=PATH ...] [--json FILE]
 
-  --quick          short rounds, done in about two minutes
+  --quick          short rounds, done in about three minutes
   --only NAME      only these: ${workloads.map(({ name }) => name).join(', ')}, footprint,
-                   large (not part of a usual run: a database of 10 GB, which takes minutes and twice the space)
+                   replication (two nodes), large (not part of a usual run: a database of 10 GB, which takes minutes and twice the space)
   --large-size GB  another size for large
   --dir NAME=PATH  compare these directories instead (the first is what the others are compared with);
                    databases are made in them and removed again
@@ -24,6 +25,9 @@ Without --dir it compares a directory with a litefs mount it starts itself, both
 temporary files (set TMPDIR to choose the disk).`
 
 const LARGE = 'large'
+const REPLICATION = 'replication'
+/** Of the database that a replica fetches, bytes. */
+const REPLICATED_BYTES = { quick: 500e6, full: 1e9 }
 const TMPFS_MAGIC = 0x01021994 // linux/magic.h
 
 function readArguments() {
@@ -37,13 +41,14 @@ function readArguments() {
       help: { type: 'boolean', default: false },
     },
   })
-  const names = [...workloads.map(({ name }) => name), 'footprint', LARGE]
+  const names = [...workloads.map(({ name }) => name), 'footprint', REPLICATION, LARGE]
   const unknown = values.only.find((name) => !names.includes(name))
   if (unknown !== undefined) throw new Error(`Cannot run "${unknown}": choose from ${names.join(', ')}`)
   return {
     ...values,
     directories: values.dir.map(readDirectory),
     largeBytes: values.only.includes(LARGE) ? Number(values['large-size']) * 1e9 : 0,
+    replicatedBytes: values.quick ? REPLICATED_BYTES.quick : REPLICATED_BYTES.full,
     wants: (name) => values.only.length === 0 || values.only.includes(name),
     timing: values.quick ? { rounds: 5, seconds: 1, idleSeconds: 4 } : { rounds: 9, seconds: 3, idleSeconds: 20 },
   }
@@ -92,6 +97,17 @@ function printHeader({ rounds, seconds }) {
   console.log('Disks and virtual machines are noisy: compare the ratios, taken round by round, not the rates.\n')
 }
 
+async function benchReplication({ replicatedBytes, timing }, cleanups, signal) {
+  const base = await mkdtemp(path.join(os.tmpdir(), 'litefs-bench-'))
+  cleanups.push(async () => {
+    for (const name of ['primary', 'replica']) await removeDirectory(path.join(base, name))
+    await removeDirectory(base)
+  })
+  const figures = await measureReplication(base, { bytes: replicatedBytes, ...timing, signal })
+  console.log(`\n${replicationText(figures)}`)
+  return figures
+}
+
 async function benchLarge({ largeBytes, timing }, cleanups, signal) {
   const base = await mkdtemp(path.join(os.tmpdir(), 'litefs-bench-'))
   cleanups.push(() => removeDirectory(base))
@@ -104,14 +120,16 @@ async function benchLarge({ largeBytes, timing }, cleanups, signal) {
 /** @param {AbortSignal} signal */
 async function bench(options, cleanups, signal) {
   printHeader(options.timing)
+  const isUsual = (name) => name !== LARGE && name !== REPLICATION
   const usual =
-    options.only.some((name) => name !== 'large') || options.only.length === 0
-      ? await benchUsual(options, cleanups, signal)
-      : {}
+    options.only.some(isUsual) || options.only.length === 0 ? await benchUsual(options, cleanups, signal) : {}
+  const ownDisk = options.directories.length === 0
+  const replication =
+    ownDisk && options.wants(REPLICATION) ? await benchReplication(options, cleanups, signal) : undefined
   const large = options.largeBytes > 0 ? await benchLarge(options, cleanups, signal) : undefined
   if (options.json) {
     const machine = { node: process.version, kernel: os.release(), cpus: os.cpus().map(({ model }) => model) }
-    const document = { date: new Date().toISOString(), machine, timing: options.timing, ...usual, large }
+    const document = { date: new Date().toISOString(), machine, timing: options.timing, ...usual, replication, large }
     await writeFile(options.json, `${JSON.stringify(document, null, 2)}\n`)
   }
 }
