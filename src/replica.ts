@@ -16,6 +16,10 @@ export interface ReplicaOptions {
   readonly primaryName: string
   /** Of this node, 16 upper-case hex digits. */
   readonly nodeId: string
+  /** Of the cluster that its data belongs to; undefined before it was in one. */
+  readonly clusterId: () => string | undefined
+  /** Throws when it belongs to another. */
+  readonly joinCluster: (clusterId: string) => void
   /** Only these databases; all when it is empty. */
   readonly databases: readonly string[]
   readonly reconnectDelayMs: number
@@ -29,6 +33,8 @@ const MEMORY_BYTES = 4 << 20
 const SILENCE_MS = 3000
 /** How long the applier waits for readers that keep a database in a rollback mode locked, milliseconds. */
 const BUSY_TIMEOUT_MS = 60_000
+/** How late `.lag` may hear of a transaction, milliseconds. */
+const TELL_MS = 5
 
 /** A node that follows a primary: it takes the primary's transactions and makes none of its own. */
 export class Replica {
@@ -45,6 +51,7 @@ export class Replica {
   #currentMs: number | undefined
   #isSynced = false
   #failing: string | undefined
+  #telling: NodeJS.Timeout | undefined
   #onSynced = () => {}
 
   /** The thread must take transactions from the primary only (`receive`) and serve the mount before `start`. */
@@ -78,17 +85,21 @@ export class Replica {
 
   /** Begins to follow, for as long as it takes. Throws a system error. */
   start(): void {
-    const { primaryName, primaryUrl, databases, nodeId, reconnectDelayMs, dataDir } = this.#options
+    const { primaryName, primaryUrl, databases, nodeId, clusterId, joinCluster, reconnectDelayMs, dataDir } =
+      this.#options
     this.#log.info(`existing primary found (${primaryName}), connecting as replica to "${primaryUrl}"`)
     removeLeftovers(dataDir)
     const target = { url: primaryUrl, nodeId, filter: databases, silenceMs: SILENCE_MS }
     const parts = {
-      connect: (positions: PositionMap, signal: AbortSignal) => openStream(target, positions, signal),
+      connect: (positions: PositionMap, signal: AbortSignal) =>
+        openStream({ ...target, clusterId: clusterId() }, positions, signal),
       positions: () => this.#positions(),
-      // A static lease knows no cluster.
-      join: () => {},
       failing: (reason: string | undefined) => {
         this.#failing = reason
+      },
+      // A primary that is in no cluster yet is LiteFS' with a static lease.
+      join: (id: string | undefined) => {
+        if (id !== undefined) joinCluster(id)
       },
       apply: (name: string, ltx: ReceivedLtx) => this.#apply(name, ltx),
       ready: () => this.#ready(),
@@ -104,6 +115,7 @@ export class Replica {
   async close(): Promise<void> {
     this.#closing.abort()
     await this.#following
+    clearTimeout(this.#telling)
     await this.#applier.close()
   }
 
@@ -132,7 +144,10 @@ export class Replica {
 
   #current(timestampMs: number): void {
     this.#currentMs = timestampMs
-    // It is told for `.lag` only.
-    void this.#thread.ask({ kind: 'current', timestampMs })
+    // It is told for `.lag` only, and not with each of thousands of transactions.
+    this.#telling ??= setTimeout(() => {
+      this.#telling = undefined
+      void this.#thread.ask({ kind: 'current', timestampMs: this.#currentMs ?? 0 })
+    }, TELL_MS)
   }
 }

@@ -1,8 +1,10 @@
+import assert from 'node:assert/strict'
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { LtxBody } from '../db/ltx-body.js'
 import { describeError, type Log } from '../log.js'
+import { decodeHeader, type LtxHeader } from '../ltx/header.js'
 import type { Position } from '../ltx/names.js'
 import type { ApplierCommand, ApplierReport, ApplierSettings } from './messages.js'
 
@@ -33,6 +35,9 @@ export interface ApplierOptions extends ApplierSettings {
 
 /** Bytes of LTX files that may wait for the applier at once; a file on disk counts as none. */
 const MAX_WAITING_BYTES = 32 << 20
+/** What is applied together at most: its readers wait for all of it, and the mount holds all of it. */
+const MAX_RUN_BYTES = 1 << 20
+const MAX_RUN_FILES = 256
 /** How often one transaction may see the process die before it counts as the reason. */
 const MAX_DEATHS = 5
 /** Wait before a process that died is started again, after the first time, milliseconds; doubled each time. */
@@ -41,6 +46,13 @@ const RESTART_MS = 50
 interface Waiting {
   resolve(position: Position | undefined): void
   reject(error: Error): void
+}
+
+/** A transaction whose turn has not come. */
+interface Queued {
+  readonly ltx: VerifiedLtx
+  resolve(position: Position): void
+  reject(error: unknown): void
 }
 
 /** The process died under a command. */
@@ -56,6 +68,7 @@ export class Applier {
   readonly #options: ApplierOptions
   readonly #waiting = new Map<number, Waiting>()
   readonly #last = new Map<string, Promise<unknown>>()
+  readonly #queues = new Map<string, Queued[]>()
   readonly #room: (() => void)[] = []
   #child: ChildProcess | undefined
   #nextId = 1
@@ -70,7 +83,8 @@ export class Applier {
 
   /**
    * Applies a file and resolves to the position after it: every reader that begins then sees it. Transactions of one database are applied in
-   * the order of the calls. Rejects with readers seeing nothing of it. The bytes must not change meanwhile.
+   * the order of the calls, those that wait together as one. Rejects with readers seeing nothing of it; what waits behind it in its database
+   * is then rejected too. The bytes must not change meanwhile.
    */
   async apply(name: string, ltx: VerifiedLtx): Promise<Position> {
     const bytes = 'bytes' in ltx.body ? ltx.body.bytes.length : 0
@@ -79,7 +93,7 @@ export class Applier {
     }
     this.#waitingBytes += bytes
     try {
-      return await this.#inTurn(name, () => this.#applyNow(name, ltx))
+      return await this.#enqueue(name, ltx)
     } finally {
       this.#waitingBytes -= bytes
       for (const resolve of this.#room.splice(0)) resolve()
@@ -108,6 +122,32 @@ export class Applier {
     const exited = once(child, 'exit')
     child.disconnect()
     await exited
+  }
+
+  #enqueue(name: string, ltx: VerifiedLtx): Promise<Position> {
+    const queue = this.#queues.get(name) ?? []
+    this.#queues.set(name, queue)
+    return new Promise((resolve, reject) => {
+      queue.push({ ltx, resolve, reject })
+      if (queue.length === 1) void this.#inTurn(name, () => this.#applyQueue(name, queue))
+    })
+  }
+
+  /** Never rejects: each transaction's caller hears of it. */
+  async #applyQueue(name: string, queue: Queued[]): Promise<void> {
+    while (queue.length > 0) {
+      const run = queue.slice(0, runLength(queue))
+      try {
+        const position = await this.#applyNow(name, joined(run.map(({ ltx }) => ltx)))
+        queue.splice(0, run.length)
+        for (const { ltx, resolve } of run) {
+          resolve(ltx.maxTxid === position.txid ? position : { txid: ltx.maxTxid, checksum: ltx.postApply })
+        }
+      } catch (error) {
+        for (const { reject } of queue.splice(0)) reject(error)
+      }
+    }
+    this.#queues.delete(name)
   }
 
   #inTurn<T>(name: string, work: () => Promise<T>): Promise<T> {
@@ -194,4 +234,32 @@ export class Applier {
     if (message.type === 'done') waiting?.resolve(message.position)
     else waiting?.reject(message.error)
   }
+}
+
+/** How many of the first in a queue can be applied as one: small files in memory, each following the one before it. */
+function runLength(queue: readonly Queued[]): number {
+  let bytes = 0
+  let last: LtxHeader | undefined
+  for (const [i, { ltx }] of queue.entries()) {
+    if (!('bytes' in ltx.body) || i === MAX_RUN_FILES) return Math.max(1, i)
+    const header = decodeHeader(ltx.body.bytes)
+    bytes += ltx.body.bytes.length
+    if (i > 0 && bytes > MAX_RUN_BYTES) return i
+    const isPart = header.commit > 0 && header.minTxid > 1n
+    const follows = last === undefined || (header.minTxid === last.maxTxid + 1n && header.pageSize === last.pageSize)
+    if (!isPart || !follows) return Math.max(1, i)
+    last = header
+  }
+  return queue.length
+}
+
+function joined(run: readonly VerifiedLtx[]): VerifiedLtx {
+  const [first] = run
+  const last = run.at(-1)
+  assert(first !== undefined && last !== undefined)
+  if (first === last) return first
+  const { minTxid, preApply } = first
+  const { maxTxid, postApply } = last
+  const files = run.flatMap(({ body }) => ('bytes' in body ? [body.bytes] : []))
+  return { minTxid, maxTxid, preApply, postApply, body: { run: files } }
 }

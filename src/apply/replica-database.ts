@@ -134,7 +134,8 @@ export class ReplicaDatabase {
 
   /** As on the node where it was dropped: the names go, and whoever has the files open keeps them. */
   #drop(body: LtxBody): void {
-    readLtx(body, (decoder) => decoder.verify())
+    // The whole file is checked before anything goes.
+    readLtx(body, (reader) => [...reader.pages()])
     this.#session?.close()
     this.#session = undefined
     // The database first: a log without its database is no danger to the next one of that name, a database without its log is torn.

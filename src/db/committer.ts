@@ -1,8 +1,9 @@
 import { LtxEncoder } from '../ltx/encoder.js'
 import { formatLtxName, type Position } from '../ltx/names.js'
+import { filesOf } from './ltx-body.js'
 import { type LtxSink, LtxSpool } from './ltx-spool.js'
 import type { Change, PageState } from './page-state.js'
-import { type ReceivedLtx, Reception, receivedName, spoolReceived } from './reception.js'
+import { type ReceivedLtx, Reception, spoolReceived } from './reception.js'
 import { encodeTransaction, type TransactionPages, type WalSpan } from './transaction.js'
 
 /** What every database of a node shares. */
@@ -21,7 +22,8 @@ export interface CommitSettings {
 export interface Captured {
   /** Applying it to the state undoes the transaction. */
   readonly inverse: Change
-  readonly file: string
+  /** Its LTX files, in order: several where transactions of another node were applied together. */
+  readonly files: readonly string[]
   /** Position before and after. */
   readonly before: Position
   readonly after: Position
@@ -29,8 +31,8 @@ export interface Captured {
   readonly sequence: number
 }
 
-interface StoredFile {
-  readonly file: string
+interface StoredFiles {
+  readonly files: readonly string[]
   readonly sequence: number
   readonly timestampMs: number
   readonly durable: boolean
@@ -104,7 +106,7 @@ export class Committer {
       spool.discard()
       throw error
     }
-    return this.#stored(change, { file, sequence, timestampMs, durable: options.durable })
+    return this.#stored(change, { files: [file], sequence, timestampMs, durable: options.durable })
   }
 
   /** The transaction that was announced has been applied. Where it changes nothing, nobody has written anything, and it is stored now. */
@@ -124,24 +126,31 @@ export class Committer {
   }
 
   #storeReceived(received: ReceivedLtx, change: Change, durable: boolean): Captured {
-    const file = `${this.#ltxDir}/${receivedName(received)}`
+    const files: string[] = []
     let sequence = 0
     try {
-      spoolReceived(received, this.#spool)
-      sequence = this.#spool.store(file, this.#settings.sink)
+      for (const { minTxid, maxTxid, body } of filesOf(received.body)) {
+        const file = `${this.#ltxDir}/${formatLtxName(minTxid, maxTxid)}`
+        spoolReceived(body, this.#spool)
+        sequence = this.#spool.store(file, this.#settings.sink)
+        files.push(file)
+      }
     } catch (error) {
       this.#spool.discard()
+      this.#withdraw(files)
       throw error
     }
-    return this.#stored(change, { file, sequence, timestampMs: received.timestampMs, durable })
+    // Recovery would make one transaction of several in a WAL that is on disk before their files are: of another TXID than the primary's.
+    const several = files.length > 1
+    return this.#stored(change, { files, sequence, timestampMs: received.timestampMs, durable: durable || several })
   }
 
-  #stored(change: Change, { file, sequence, timestampMs, durable }: StoredFile): Captured {
+  #stored(change: Change, { files, sequence, timestampMs, durable }: StoredFiles): Captured {
     const before = this.position
     this.#lastSequence = Math.max(this.#lastSequence, sequence)
     const inverse = this.state.apply(change)
     this.#lastCommitMs = timestampMs
-    const captured: Captured = { inverse, file, before, after: this.position, sequence }
+    const captured: Captured = { inverse, files, before, after: this.position, sequence }
     if (durable || this.#settings.syncEveryCommit) this.#syncOrUndo(captured)
     return captured
   }
@@ -153,10 +162,23 @@ export class Committer {
   undo(captured: Captured): void {
     this.#undone++
     try {
-      this.#settings.sink.undo(captured.file)
+      this.#withdraw(captured.files)
     } finally {
       this.state.apply(captured.inverse)
     }
+  }
+
+  /** Files that never happened, the newest first. All are withdrawn, whatever is thrown. */
+  #withdraw(files: readonly string[]): void {
+    const failures: unknown[] = []
+    for (const file of [...files].reverse()) {
+      try {
+        this.#settings.sink.undo(file)
+      } catch (error) {
+        failures.push(error)
+      }
+    }
+    if (failures.length > 0) throw failures[0]
   }
 
   /** Returns when every transaction of this database is durable. Throws a system error. */

@@ -1,21 +1,31 @@
 import { LtxDecoder } from '../ltx/decoder.js'
 import { LtxError } from '../ltx/error.js'
-import { HEADER_SIZE, type LtxHeader } from '../ltx/header.js'
+import { decodeHeader, HEADER_SIZE, type LtxHeader } from '../ltx/header.js'
+import { LtxMerge } from '../ltx/merge.js'
 import type { Position } from '../ltx/names.js'
+import type { LtxReader } from '../ltx/page-block.js'
 import { decodeTrailer, TRAILER_SIZE } from '../ltx/trailer.js'
 import { DETECT_SIZE, detectVersion, TAIL_OFFSET } from '../ltx/version.js'
 import { readLtxSummary, withLtxFile } from './ltx-file.js'
 
-/** A whole LTX file, in memory or on disk. */
-export type LtxBody = { readonly bytes: Uint8Array } | { readonly path: string }
+/** A whole LTX file, in memory or on disk, or several consecutive ones in memory that count as one. */
+export type LtxBody =
+  | { readonly bytes: Uint8Array }
+  | { readonly path: string }
+  | { readonly run: readonly Uint8Array[] }
 
 /**
- * Hands a decoder on the file to `read`, which must be done with it when it returns; may be called again for another pass. A snapshot's
+ * Hands what the file says to `read`, which must be done with it when it returns; may be called again for another pass. A snapshot's
  * database checksum is not computed: whoever received the file has done so. Throws LtxError and system errors.
  */
-export function readLtx<T>(body: LtxBody, read: (decoder: LtxDecoder) => T): T {
+export function readLtx<T>(body: LtxBody, read: (reader: LtxReader) => T): T {
   if ('path' in body) return withLtxFile(body.path, { verifyPostApply: false }, read)
-  const bytes = Buffer.from(body.bytes.buffer, body.bytes.byteOffset, body.bytes.byteLength)
+  if ('run' in body) return read(new LtxMerge(body.run.map(decoderOf)))
+  return read(decoderOf(body.bytes))
+}
+
+function decoderOf(file: Uint8Array): LtxDecoder {
+  const bytes = Buffer.from(file.buffer, file.byteOffset, file.byteLength)
   let position = 0
   const source = {
     read(into: Uint8Array) {
@@ -25,7 +35,7 @@ export function readLtx<T>(body: LtxBody, read: (decoder: LtxDecoder) => T): T {
       return count
     },
   }
-  return read(new LtxDecoder(source, { verifyPostApply: false, ...versionOf(bytes) }))
+  return new LtxDecoder(source, { verifyPostApply: false, ...versionOf(bytes) })
 }
 
 /** Header and position after it, read without the pages. Throws LtxError and system errors. */
@@ -34,11 +44,24 @@ export function summarizeLtx(body: LtxBody): { header: LtxHeader; after: Positio
     const { header, trailer } = readLtxSummary(body.path)
     return { header, after: { txid: header.maxTxid, checksum: trailer.postApplyChecksum } }
   }
-  const header = readLtx(body, (decoder) => decoder.header)
-  if (body.bytes.length < HEADER_SIZE + TRAILER_SIZE)
+  const header = readLtx(body, (reader) => reader.header)
+  const last = 'run' in body ? body.run.at(-1) : body.bytes
+  if (last === undefined || last.length < HEADER_SIZE + TRAILER_SIZE)
     throw new LtxError('Cannot read LTX file: it ends before its trailer')
-  const { postApplyChecksum } = decodeTrailer(body.bytes, body.bytes.length - TRAILER_SIZE)
+  const { postApplyChecksum } = decodeTrailer(last, last.length - TRAILER_SIZE)
   return { header, after: { txid: header.maxTxid, checksum: postApplyChecksum } }
+}
+
+/** Each file of a body by itself, with its TXIDs. Throws LtxError and system errors. */
+export function filesOf(
+  body: LtxBody,
+): { readonly minTxid: bigint; readonly maxTxid: bigint; readonly body: LtxBody }[] {
+  if (!('run' in body)) return [{ ...txidsOf(summarizeLtx(body).header), body }]
+  return body.run.map((bytes) => ({ ...txidsOf(decodeHeader(bytes)), body: { bytes } }))
+}
+
+function txidsOf({ minTxid, maxTxid }: LtxHeader): { minTxid: bigint; maxTxid: bigint } {
+  return { minTxid, maxTxid }
 }
 
 /** Nothing for a file that is too short: the decoder says what it lacks. */

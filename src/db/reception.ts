@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
-import { formatLtxName, formatPosition } from '../ltx/names.js'
+import { formatPosition, type Position } from '../ltx/names.js'
 import type { LtxBody } from './ltx-body.js'
 import type { LtxSpool } from './ltx-spool.js'
 import { type Change, FLAG_HI, type PageState } from './page-state.js'
@@ -9,7 +9,7 @@ import { encodeTransaction, NO_WAL, type TransactionPages } from './transaction.
 /** Bytes of a received LTX file that are copied at a time. */
 const COPY_SIZE = 1 << 20
 
-/** One or more consecutive transactions of another node, as one LTX file that was verified. */
+/** One or more consecutive transactions of another node, as LTX files that were verified. */
 export interface ReceivedLtx {
   readonly minTxid: bigint
   readonly maxTxid: bigint
@@ -51,16 +51,18 @@ export class Reception {
   }
 
   /**
-   * From now on the pages of this transaction may be written. False when it is there already; one that is `provisional` must be written
-   * again. Throws when it does not follow what is there.
+   * From now on the pages of this transaction may be written. False when it is there already. `final` is the position that nobody can take
+   * back: what is there beyond it was interrupted, and is written again, alone or with what followed it. Throws when it does not follow
+   * what is there.
    */
-  announce(ltx: ReceivedLtx, provisional: boolean): boolean {
+  announce(ltx: ReceivedLtx, final: Position): boolean {
     assert(this.#receiving, 'only a node that makes no transactions receives any')
     const { txid, checksum } = this.#state
-    const there = txid === ltx.maxTxid && checksum === ltx.postApply
-    if (there && !provisional) return false
-    const follows = ltx.minTxid === 1n || (txid + 1n === ltx.minTxid && checksum === ltx.preApply)
-    if (!follows && !there) {
+    if (final.txid === ltx.maxTxid && final.checksum === ltx.postApply) return false
+    const follows = [final, { txid, checksum }].some(
+      (at) => at.txid + 1n === ltx.minTxid && at.checksum === ltx.preApply,
+    )
+    if (!follows && ltx.minTxid !== 1n) {
       const wanted = formatPosition({ txid: ltx.minTxid - 1n, checksum: ltx.preApply })
       throw new Error(
         `Cannot apply a transaction: it follows ${wanted}, and the database is at ${formatPosition({ txid, checksum })}`,
@@ -116,13 +118,9 @@ export class Reception {
   }
 }
 
-/** The name that the file of a received transaction has. */
-export function receivedName({ minTxid, maxTxid }: ReceivedLtx): string {
-  return formatLtxName(minTxid, maxTxid)
-}
-
-/** Copies the file as it arrived. Throws a system error. */
-export function spoolReceived({ body }: ReceivedLtx, spool: LtxSpool): void {
+/** Copies a file as it arrived. Throws a system error. */
+export function spoolReceived(body: LtxBody, spool: LtxSpool): void {
+  assert(!('run' in body), 'each file is stored by itself')
   if ('bytes' in body) {
     spool.write(body.bytes)
     return

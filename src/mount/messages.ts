@@ -5,6 +5,8 @@ import type { TraceOptions } from '../trace.js'
 
 /** What the file-system thread needs to start: plain values, copied to it. */
 export interface FileSystemOptions {
+  /** Of this node. */
+  readonly nodeId: bigint
   readonly dataDir: string
   readonly mountDir: string
   readonly compress: boolean
@@ -73,6 +75,8 @@ export interface DatabaseStatus {
   readonly lastCommitMs: number
   /** Since the start. */
   readonly commitCount: number
+  /** Writes that this node refused as a replica, since the start. */
+  readonly rejectedWriteCount: number
   readonly writeCounts: {
     readonly database: number
     readonly journal: number

@@ -1,30 +1,40 @@
 import type { Database } from '../db/database.js'
 import type { PageFreeze } from '../db/page-freeze.js'
-import { type ReceivedLtx, receivedName } from '../db/reception.js'
+import type { ReceivedLtx } from '../db/reception.js'
 import type { Log } from '../log.js'
-import type { Position } from '../ltx/names.js'
+import { formatLtxName, type Position } from '../ltx/names.js'
 import type { Store } from '../store/store.js'
 import { dropSuperseded, forgetSuperseded, type Superseded } from '../store/superseded.js'
 import type { Access } from './access.js'
 import type { Following } from './following.js'
 import type { Answers, DatabaseStatus, Question } from './messages.js'
 import { canBeDatabase } from './names.js'
+import type { Rejections } from './rejections.js'
+
+export interface QuestionParts {
+  readonly access: Access
+  readonly following: Following
+  readonly rejections: Rejections
+  readonly log: Log
+}
 
 /** Answers what the main thread asks about the databases. */
 export class Questions {
   readonly #store: Store
   readonly #access: Access
   readonly #following: Following
+  readonly #rejections: Rejections
   readonly #log: Log
   readonly #freezes = new Map<number, { database: Database; freeze: PageFreeze }>()
   #lastFreezeId = 0
   /** What is kept of databases whose place a snapshot is about to take, by name. */
   readonly #superseded = new Map<string, Superseded>()
 
-  constructor(store: Store, access: Access, following: Following, log: Log) {
+  constructor(store: Store, { access, following, rejections, log }: QuestionParts) {
     this.#store = store
     this.#access = access
     this.#following = following
+    this.#rejections = rejections
     this.#log = log
   }
 
@@ -78,7 +88,7 @@ export class Questions {
     await this.#store.settle(database)
     this.#access.onlyWriter = pid
     try {
-      const wanted = database.committer.reception.announce(ltx, database.provisional)
+      const wanted = database.committer.reception.announce(ltx, database.position)
       if (wanted && ltx.minTxid === 1n && database.position.txid > 0n && !this.#superseded.has(name)) {
         const superseded = await this.#store.keepSuperseded(database)
         if (superseded !== undefined) this.#superseded.set(name, superseded)
@@ -111,7 +121,7 @@ export class Questions {
       forgetSuperseded(superseded)
       return
     }
-    dropSuperseded(superseded, layout, receivedName(snapshot))
+    dropSuperseded(superseded, layout, formatLtxName(snapshot.minTxid, snapshot.maxTxid))
     this.#log.warn(`a snapshot of the primary has replaced ${name}: its own transactions are kept in ${superseded.dir}`)
   }
 
@@ -141,6 +151,7 @@ export class Questions {
       journalMode,
       lastCommitMs,
       commitCount: feed.commitCount(database),
+      rejectedWriteCount: this.#rejections.count(name),
       writeCounts: { ...writeCounts },
     }
   }

@@ -15,8 +15,9 @@ export interface ReceivedLtx {
   readonly body: { readonly bytes: Uint8Array } | { readonly path: string }
 }
 
-/** Who is handed what a stream brings, one thing after the other. A rejection ends the stream. */
+/** Who is handed what a stream brings. A rejection ends the stream. */
 export interface ReplicaParts {
+  /** Called in the order of the stream, also before the call before has settled: those of one database must be applied in order. */
   apply(name: string, ltx: ReceivedLtx): Promise<void>
   /** Everything that the primary had when the stream began has been applied. */
   ready(): void
@@ -35,10 +36,13 @@ export interface ReceiverOptions {
   readonly memoryBytes: number
 }
 
+/** Bytes and files that may be in the hands of `apply` before more is read. */
+const MAX_APPLYING = { bytes: 8 << 20, files: 1024 }
+
 /**
  * Takes a stream to its end frame. Verifies each file before it hands it over. Rejects with ProtocolError or LtxError when the peer breaks
  * the rules, with LostPeerError when the stream is cut, and with what the bytes or `apply` reject with; what was being received is then
- * forgotten.
+ * forgotten. Nothing is being applied any more when it settles.
  */
 export async function receiveStream(
   bytes: AsyncIterable<Uint8Array>,
@@ -46,22 +50,26 @@ export async function receiveStream(
   options: ReceiverOptions,
 ): Promise<StreamEnd> {
   const decoder = new FrameDecoder()
+  const applying = new Applying(parts)
   let incoming: IncomingFile | undefined
   try {
-    for await (const chunk of bytes) {
+    for await (const chunk of applying.unlessFailed(bytes)) {
       for (const item of decoder.push(chunk)) {
         if (item.type === 'ltx') incoming = new IncomingFile(item.name, options)
         else if (item.type === 'data') incoming?.write(item.bytes)
-        else if (item.type === 'dataEnd') await incoming?.finish(parts)
-        else if (item.type === 'ready') parts.ready()
-        else if (item.type === 'heartbeat') parts.heartbeat(item.timestampMs)
-        else if (item.type === 'highWater') parts.highWater(item.name, item.txid)
-        else if (item.type === 'handoff') return item
-        else if (item.type === 'end') return item
+        else if (item.type === 'dataEnd' && incoming !== undefined) {
+          await applying.hand(incoming)
+          incoming = undefined
+        } else if (item.type === 'ready') applying.afterwards(() => parts.ready())
+        else if (item.type === 'heartbeat') applying.afterwards(() => parts.heartbeat(item.timestampMs))
+        else if (item.type === 'highWater') applying.afterwards(() => parts.highWater(item.name, item.txid))
+        else if (item.type === 'handoff' || item.type === 'end') return await applying.all(item)
       }
     }
+    await applying.all(undefined)
   } finally {
     incoming?.discard()
+    await applying.settled()
   }
   throw new LostPeerError('Cannot read stream: it was cut before its end frame')
 }
@@ -76,9 +84,96 @@ export function removeLeftovers(directory: string): void {
   }
 }
 
+/** What was handed over and is not applied yet. */
+class Applying {
+  readonly #parts: ReplicaParts
+  /** Settles when everything so far has. Rejects with the first failure, and so does everything after it. */
+  #last: Promise<void> = Promise.resolve()
+  readonly #running = new Set<Promise<void>>()
+  #bytes = 0
+  #room = () => {}
+  #failure: Error | undefined
+  /** Of whoever waits now. */
+  #onFailure: (error: Error) => void = () => {}
+
+  constructor(parts: ReplicaParts) {
+    this.#parts = parts
+  }
+
+  /** Verifies a file and hands it over, once there is room. */
+  async hand(file: IncomingFile): Promise<void> {
+    const ltx = file.verified()
+    const { bytes: limit, files } = MAX_APPLYING
+    while (this.#running.size > 0 && (this.#running.size >= files || this.#bytes + file.memoryBytes > limit)) {
+      await this.#unlessFailed(
+        new Promise<void>((resolve) => {
+          this.#room = resolve
+        }),
+      )
+    }
+    const bytes = file.memoryBytes
+    this.#bytes += bytes
+    const applied = this.#parts.apply(file.name, ltx)
+    const done = applied
+      .finally(() => {
+        this.#bytes -= bytes
+        this.#running.delete(done)
+        file.discard()
+        this.#room()
+      })
+      .catch((error: Error) => this.#fail(error))
+    this.#running.add(done)
+    this.afterwards(() => applied)
+  }
+
+  /** Calls `tell` when everything before has been applied; never, when something failed. */
+  afterwards(tell: () => void | Promise<void>): void {
+    this.#last = this.#last.then(tell)
+    this.#last.catch((error: Error) => this.#fail(error))
+  }
+
+  /** Resolves when everything has been applied. */
+  async all<T>(value: T): Promise<T> {
+    await this.#last
+    return value
+  }
+
+  async settled(): Promise<void> {
+    await Promise.all(this.#running)
+  }
+
+  /** The bytes, until something failed: then that is thrown, without waiting for more. */
+  async *unlessFailed(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {
+    const iterator = bytes[Symbol.asyncIterator]()
+    try {
+      for (;;) {
+        const { done, value } = await this.#unlessFailed(iterator.next())
+        if (done === true) return
+        yield value
+      }
+    } finally {
+      await iterator.return?.()
+    }
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error
+    this.#onFailure(this.#failure)
+  }
+
+  /** Waits for something that is not one of ours; not with Promise.race, which would keep every wait until the end of the stream. */
+  #unlessFailed<T>(waited: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#onFailure = reject
+      if (this.#failure !== undefined) reject(this.#failure)
+      waited.then(resolve, reject)
+    })
+  }
+}
+
 /** A file on its way: in memory until it is too large. */
 class IncomingFile {
-  readonly #name: string
+  readonly name: string
   readonly #options: ReceiverOptions
   #chunks: Buffer[] = []
   #size = 0
@@ -87,7 +182,7 @@ class IncomingFile {
   #file: { readonly path: string; readonly fd: number } | undefined
 
   constructor(name: string, options: ReceiverOptions) {
-    this.#name = name
+    this.name = name
     this.#options = options
   }
 
@@ -98,17 +193,14 @@ class IncomingFile {
     else writeFully(this.#file.fd, bytes)
     if (this.#limit === undefined && this.#size >= HEADER_SIZE) this.#limit = sizeLimit(Buffer.concat(this.#chunks))
     if (this.#size > (this.#limit ?? HEADER_SIZE)) {
-      throw new ProtocolError(`Cannot receive LTX file of ${this.#name}: it is larger than its header allows`)
+      throw new ProtocolError(`Cannot receive LTX file of ${this.name}: it is larger than its header allows`)
     }
     if (this.#file === undefined && this.#size > this.#options.memoryBytes) this.#spill()
   }
 
-  async finish(parts: ReplicaParts): Promise<void> {
-    try {
-      await parts.apply(this.#name, this.#verified())
-    } finally {
-      this.discard()
-    }
+  /** Bytes that it takes of memory. */
+  get memoryBytes(): number {
+    return this.#file === undefined ? this.#size : 0
   }
 
   /** Forgets it; a second call does nothing. */
@@ -120,7 +212,8 @@ class IncomingFile {
     this.#file = undefined
   }
 
-  #verified(): ReceivedLtx {
+  /** The whole file. Throws LtxError or a system error when it is not sound. */
+  verified(): ReceivedLtx {
     if (this.#file !== undefined) {
       const { path: file, fd } = this.#file
       fs.fsyncSync(fd)

@@ -11,6 +11,7 @@ const say = (message) => process.stderr.write(`${message}\n`)
 const log = { debug() {}, info() {}, warn: say, error: say }
 const thread = await startFileSystemThread(
   {
+    nodeId: 1n,
     dataDir,
     mountDir,
     compress: true,

@@ -59,7 +59,7 @@ async function peer(
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
-const target = (url: string) => ({ url, nodeId: '0000000000000001', filter: [], silenceMs: 300 })
+const target = (url: string) => ({ url, nodeId: '0000000000000001', clusterId: undefined, filter: [], silenceMs: 300 })
 
 t.test('files, large and small, of both versions arrive verified and whole', async (t) => {
   const files = ['v1-snapshot.ltx', 'v1-lz4-change.ltx', 'v3-block-snapshot.ltx', 'v3-block-change.ltx'].map(fixture)
