@@ -17,6 +17,8 @@ const LINGER_MS = 30_000
 
 export interface LocalNodeOptions {
   readonly nodeId: bigint
+  /** Of the cluster that its data belongs to, once there is one. */
+  readonly clusterId: () => string | undefined
   readonly dataDir: string
   readonly mountDir: string
   readonly compress: boolean
@@ -75,8 +77,7 @@ export class LocalNode implements NodeView {
   }
 
   clusterId(): string | undefined {
-    // A static lease has nowhere to keep one, as in LiteFS.
-    return undefined
+    return this.#options.clusterId()
   }
 
   role(): Role {

@@ -1,16 +1,16 @@
-import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import type { Config } from './config/schema.js'
 import { holdersOf } from './fuse/holders.js'
 import { detachStale, mountFuse, unmount } from './fuse/mountpoint.js'
-import { parseAddress } from './http/address.js'
+import { isLoopback, parseAddress } from './http/address.js'
 import type { RunningServer } from './http/server.js'
 import { formatNodeId, LocalNode } from './local-node.js'
 import type { Log } from './log.js'
 import { type FileSystemThread, startFileSystemThread } from './mount/file-system-thread.js'
 import { Replica } from './replica.js'
+import { Identity } from './store/identity.js'
 
 /** A node that serves its mount. */
 export interface RunningNode {
@@ -38,9 +38,11 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
   if (!options.skipUnmount) await detachStale(mountDir)
   fs.mkdirSync(mountDir, { recursive: true })
   if (!options.skipUnmount) warnOfHidden(mountDir, log)
-  const thread = await startFileSystemThread(threadOptions(config, options), log)
+  const identity = Identity.load(path.resolve(config.data.dir))
+  const thread = await startFileSystemThread({ ...threadOptions(config, options), nodeId: identity.nodeId }, log)
   try {
     const allowOther = config.fuse['allow-other']
+    if (config.lease.candidate) identity.found()
     // Before anybody can write.
     if (!config.lease.candidate) await thread.ask({ kind: 'receive', primary: primaryName(config) })
     thread.serve(mountFuse({ dir: mountDir, fsname: 'litefs', allowOther, defaultPermissions: true, readOnly: false }))
@@ -48,9 +50,8 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
     await thread.stop()
     throw error
   }
-  const nodeId = randomBytes(8).readBigUInt64BE()
-  const replica = config.lease.candidate ? undefined : replicaOf(config, thread, nodeId, log)
-  const local = localNode(config, thread, nodeId, replica)
+  const replica = config.lease.candidate ? undefined : replicaOf(config, thread, identity, log)
+  const local = localNode(config, thread, identity, replica)
   const server = await startServer(config, local, log).catch(async (error) => {
     await stop(mountDir, thread, log)
     throw error
@@ -79,14 +80,16 @@ function primaryName({ lease }: Config): string {
   return lease.hostname || new URL(lease['advertise-url']).hostname
 }
 
-function replicaOf(config: Config, thread: FileSystemThread, nodeId: bigint, log: Log): Replica {
+function replicaOf(config: Config, thread: FileSystemThread, identity: Identity, log: Log): Replica {
   const { lease, data, fuse } = config
   return new Replica(
     thread,
     {
       primaryUrl: lease['advertise-url'],
       primaryName: primaryName(config),
-      nodeId: formatNodeId(nodeId),
+      nodeId: formatNodeId(identity.nodeId),
+      clusterId: () => identity.clusterId,
+      joinCluster: (clusterId) => identity.joinCluster(clusterId),
       databases: lease.databases,
       reconnectDelayMs: lease['reconnect-delay'],
       dataDir: path.resolve(data.dir),
@@ -96,9 +99,15 @@ function replicaOf(config: Config, thread: FileSystemThread, nodeId: bigint, log
   )
 }
 
-function localNode(config: Config, thread: FileSystemThread, nodeId: bigint, replica: Replica | undefined): LocalNode {
+function localNode(
+  config: Config,
+  thread: FileSystemThread,
+  identity: Identity,
+  replica: Replica | undefined,
+): LocalNode {
   return new LocalNode(thread, {
-    nodeId,
+    nodeId: identity.nodeId,
+    clusterId: () => identity.clusterId,
     dataDir: path.resolve(config.data.dir),
     mountDir: path.resolve(config.fuse.dir),
     compress: config.data.compress,
@@ -112,8 +121,15 @@ function localNode(config: Config, thread: FileSystemThread, nodeId: bigint, rep
 async function startServer(config: Config, local: LocalNode, log: Log): Promise<RunningServer> {
   // Loaded late: a start that fails earlier need not wait for it.
   const { serveNode } = await import('./http/server.js')
-  const server = await serveNode(local, parseAddress(config.http.addr), log)
+  const address = parseAddress(config.http.addr)
+  const server = await serveNode(local, address, log)
   log.info(`http server listening on: ${server.url}`)
+  if (!isLoopback(address)) {
+    const advice = 'set http.addr to a private address, or to 127.0.0.1 where no other node needs it'
+    log.warn(
+      `http.addr "${config.http.addr}": whoever reaches it can read and replace every database, without a password; ${advice}`,
+    )
+  }
   return server
 }
 

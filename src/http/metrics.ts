@@ -12,6 +12,11 @@ const DATABASE_GAUGES: readonly (readonly [string, string, (database: DatabaseVi
 /** Counters with label db, counted from the start of the process. */
 const DATABASE_COUNTERS: readonly (readonly [string, string, (database: DatabaseView) => number])[] = [
   ['litefs_db_commit_count', 'Transactions captured.', ({ commitCount }) => commitCount],
+  [
+    'litefs_db_rejected_write_count',
+    'Writes refused because this node is a replica.',
+    ({ rejectedWriteCount }) => rejectedWriteCount,
+  ],
   ['litefs_db_database_write_count', 'Writes to the database file.', ({ writeCounts }) => writeCounts.database],
   ['litefs_db_journal_write_count', 'Writes to the journal.', ({ writeCounts }) => writeCounts.journal],
   ['litefs_db_wal_write_count', 'Writes to the WAL.', ({ writeCounts }) => writeCounts.wal],

@@ -49,6 +49,8 @@ export interface DatabaseView {
   /** TXIDs of the LTX files; undefined where there are none. */
   readonly ltx: { readonly minTxid: bigint; readonly maxTxid: bigint; readonly count: number } | undefined
   readonly commitCount: number
+  /** Writes refused as a replica, since the start. */
+  readonly rejectedWriteCount: number
   readonly writeCounts: Readonly<Record<'database' | 'journal' | 'wal' | 'shm', number>>
 }
 

@@ -9,6 +9,8 @@ export interface StreamTarget {
   readonly url: string
   /** Of this node, 16 upper-case hex digits. */
   readonly nodeId: string
+  /** Of this node's data; undefined before it was in a cluster. */
+  readonly clusterId: string | undefined
   /** Only these databases; all when it is empty. */
   readonly filter: readonly string[]
   /** Silence after which the primary counts as dead, milliseconds: three heartbeats. */
@@ -23,7 +25,7 @@ const MAX_REASON_BYTES = 4096
  * connection; it throws LostPeerError when that is cut or silent.
  */
 export async function openStream(
-  { url, nodeId, filter, silenceMs }: StreamTarget,
+  { url, nodeId, clusterId: ownCluster, filter, silenceMs }: StreamTarget,
   positions: PositionMap,
   signal: AbortSignal,
 ): Promise<OpenedStream> {
@@ -38,7 +40,11 @@ export async function openStream(
     const { statusCode, headers, body } = await client.request({
       path: `/stream${query}`,
       method: 'POST',
-      headers: { 'litefs-id': nodeId, [LTX_VERSION_HEADER]: '3' },
+      headers: {
+        'litefs-id': nodeId,
+        ...(ownCluster !== undefined && { 'litefs-cluster-id': ownCluster }),
+        [LTX_VERSION_HEADER]: '3',
+      },
       body: encodePositionMap(positions),
       signal,
     })

@@ -85,8 +85,21 @@ function refuseEarly(request: FastifyRequest, view: NodeView): string {
   if (!/^[0-9A-Fa-f]{1,16}$/.test(id)) throw new RequestError(400, 'Cannot stream: the header Litefs-Id is no node id')
   const replicaId = id.toUpperCase().padStart(16, '0')
   if (replicaId === view.nodeId) throw new RequestError(400, 'Cannot stream: this node cannot be its own replica')
+  refuseStranger(request, view)
   if (!view.role().isPrimary) throw new RequestError(503, 'Cannot stream: this node is not the primary')
   return replicaId
+}
+
+/** A replica of another cluster would give up its databases for ours. LiteFS' replicas do not say theirs. */
+function refuseStranger(request: FastifyRequest, view: NodeView): void {
+  const theirs = String(request.headers['litefs-cluster-id'] ?? '')
+  const ours = view.clusterId()
+  if (theirs === '' || ours === undefined || theirs === ours) return
+  const remedy = `let the replica's lease.advertise-url name its own primary, or remove clusterid in its data.dir to let this cluster's databases take the place of its own`
+  throw new RequestError(
+    409,
+    `Cannot stream: this is cluster ${ours}, the replica's data belongs to ${theirs.slice(0, 40)}; ${remedy}`,
+  )
 }
 
 async function readPositions(request: FastifyRequest): Promise<PositionMap> {

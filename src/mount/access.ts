@@ -8,6 +8,12 @@ import type { MountFile } from './mount-file.js'
 export class Access {
   /** The one process that may write; undefined where all may. A thread of its own would have another id: it has none that writes. */
   onlyWriter: number | undefined
+  readonly #rejected: (name: string, pid: number) => void
+
+  /** `rejected` is told of each change of a database that is refused. */
+  constructor(rejected: (name: string, pid: number) => void) {
+    this.#rejected = rejected
+  }
 
   /**
    * Before a change of `file`. Throws EACCES, which is what SQLite makes a read-only database of. The wal-index is its readers' too, and
@@ -16,6 +22,7 @@ export class Access {
   check(file: MountFile, { pid }: Context, creates = false): void {
     if (this.onlyWriter === undefined || this.onlyWriter === pid || !(file instanceof DatabaseFile)) return
     if (file.kind === 'shm' || (file.kind === 'wal' && creates)) return
+    this.#rejected(file.database.name, pid)
     throw new FuseError(constants.errno.EACCES)
   }
 }

@@ -12,6 +12,7 @@ import { Following } from './following.js'
 import type { Command, CommitReport, FileSystemOptions, LogLevel, Question, Report } from './messages.js'
 import { MountView } from './mount-view.js'
 import { Questions } from './questions.js'
+import { Rejections } from './rejections.js'
 
 /** Entry of the file-system thread: it owns the databases and serves the mount, and does nothing else. */
 
@@ -56,14 +57,20 @@ class FileSystemThread {
   #fd: number | undefined
   readonly #mounted: Mounted
   readonly #questions: Questions
-  readonly #access = new Access()
   readonly #following = new Following()
+  readonly #rejections = new Rejections(this.#following, log)
+  readonly #access = new Access((name, pid) => this.#rejections.note(name, pid))
 
   private constructor(store: Store, trace: Trace | undefined, mounted: Mounted) {
     this.#store = store
     this.#trace = trace
     this.#mounted = mounted
-    this.#questions = new Questions(store, this.#access, this.#following, log)
+    this.#questions = new Questions(store, {
+      access: this.#access,
+      following: this.#following,
+      rejections: this.#rejections,
+      log,
+    })
   }
 
   ask(id: number, question: Question): void {

@@ -40,6 +40,11 @@ export class Identity {
     return this.#clusterId
   }
 
+  /** Founds a cluster where this node was in none yet: it is the first. Throws a system error. */
+  found(): void {
+    if (this.#clusterId === undefined) this.joinCluster(newClusterId())
+  }
+
   /** Joins a cluster, for good: on disk when it returns. Throws where `clusterId` is none or the node is in another one already. */
   joinCluster(clusterId: string): void {
     if (clusterId === this.#clusterId) return
@@ -47,7 +52,8 @@ export class Identity {
       throw new Error(`Cannot join cluster ${JSON.stringify(clusterId)}: that is no cluster id`)
     if (this.#clusterId !== undefined) {
       throw new Error(
-        `Cannot join cluster ${clusterId}: this node's data belongs to ${this.#clusterId}; remove ${this.#file} to give it up`,
+        `Cannot join cluster ${clusterId}: this node's data belongs to ${this.#clusterId}; let lease.advertise-url name its own primary, ` +
+          `or remove ${this.#file} to let that cluster's databases take the place of this node's`,
       )
     }
     const temporary = `${this.#file}.tmp`

@@ -17,7 +17,6 @@ import { DATABASE_HEADER_SIZE, parseDatabaseHeader } from '../sqlite/database-he
 import { CommitFeed, type DurableCommit } from './commit-feed.js'
 import { DataDirectory } from './data-directory.js'
 import { freezeDurable } from './freeze-durable.js'
-import { Identity } from './identity.js'
 import { LocalFiles, type Ownership } from './local-files.js'
 import { LtxLog } from './ltx-log.js'
 import { replayLtxLog } from './ltx-log-replay.js'
@@ -33,6 +32,8 @@ import { type IsWriteLocked, UnjournaledWatch } from './unjournaled.js'
 const OWN: Ownership = { mode: 0o666, uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
 
 export interface StoreOptions {
+  /** Of this node, for the LTX files that it makes. */
+  readonly nodeId: bigint
   readonly dataDir: string
   /** Where the databases will be seen; super-journals are named by that path. */
   readonly mountDir: string
@@ -54,7 +55,6 @@ export interface StoreOptions {
 export class Store {
   /** What the mount has besides databases. */
   readonly local: LocalFiles
-  readonly identity: Identity
   readonly #options: StoreOptions
   readonly #data: DataDirectory
   readonly #ltxLog: LtxLog
@@ -72,10 +72,8 @@ export class Store {
     ltxLog: LtxLog,
     databases: Map<string, Database>,
     feed: CommitFeed,
-    identity: Identity,
   ) {
     this.#options = options
-    this.identity = identity
     this.#data = data
     this.#ltxLog = ltxLog
     this.local = new LocalFiles(options.dataDir)
@@ -83,7 +81,7 @@ export class Store {
     this.feed = feed
     this.#settings = {
       sink: ltxLog,
-      nodeId: identity.nodeId,
+      nodeId: options.nodeId,
       compress: options.compress,
       syncEveryCommit: options.syncEveryCommit,
       now: Date.now,
@@ -101,7 +99,6 @@ export class Store {
   /** Opens the data directory and recovers every database in it. Throws a system error, or when another process uses the directory. */
   static async open(options: StoreOptions): Promise<Store> {
     const data = DataDirectory.open(options.dataDir)
-    const identity = Identity.load(options.dataDir)
     const logDir = path.join(options.dataDir, 'ltxlog')
     fs.mkdirSync(logDir, { recursive: true })
     const segments = [LogSegment.open(path.join(logDir, '0')), LogSegment.open(path.join(logDir, '1'))] as const
@@ -112,7 +109,7 @@ export class Store {
     const feed = new CommitFeed({ databases: () => databases.values(), publish: options.publish })
     const ltxLog = new LtxLog(options.dataDir, options.log, segments, sequence, feed)
     endIntent(options.dataDir)
-    const store = new Store(options, data, ltxLog, databases, feed, identity)
+    const store = new Store(options, data, ltxLog, databases, feed)
     for (const name of data.databaseNames()) await store.#recover(name)
     for (const database of [...store.all()]) store.#place(database)
     return store

@@ -22,6 +22,7 @@ async function fileSystem(t: Test): Promise<LiteFileSystem> {
 async function fileSystemAndStore(t: Test): Promise<{ system: LiteFileSystem; store: Store; dataDir: string }> {
   const dataDir = path.join(fs.realpathSync(t.testdir()), 'data')
   const store = await Store.open({
+    nodeId: 1n,
     dataDir,
     mountDir: '/mount',
     compress: true,
@@ -35,7 +36,7 @@ async function fileSystemAndStore(t: Test): Promise<{ system: LiteFileSystem; st
     log: silent,
   })
   t.teardown(() => store.close())
-  return { system: new LiteFileSystem(store, dataDir, OWNER, new Access(), new Following()), store, dataDir }
+  return { system: new LiteFileSystem(store, dataDir, OWNER, new Access(() => {}), new Following()), store, dataDir }
 }
 
 function errnoOf(call: () => unknown): number | undefined {

@@ -1,11 +1,13 @@
 // A primary and a replica, each a `litefs mount` of its own: what the one commits the other shows, whatever happens to either.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import Database from 'better-sqlite3'
 import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
 import { run, startMount } from './harness.js'
@@ -14,6 +16,10 @@ import { inSync, type Pair, same, startReplica } from './replicas.js'
 
 const VANISH_MS = 60_000
 const worker = fileURLToPath(new URL('accounts.js', import.meta.url))
+
+function clusterId(dataDir: string): Promise<string> {
+  return readFile(path.join(dataDir, 'clusterid'), 'utf8').then((text) => text.trim())
+}
 
 async function startPair(t: Test): Promise<Pair> {
   const primary = await startMount(t)
@@ -69,6 +75,16 @@ t.test('a replica says whose replica it is, and refuses writes', async (t) => {
   await t.rejects(readFile(path.join(primary.dir, '.primary')), { code: 'ENOENT' })
   await t.rejects(sqlite(path.join(replica.dir, 'a.db'), 'INSERT INTO t VALUES(2);'), /readonly|unable to open/)
   t.equal(await sqlite(path.join(replica.dir, 'a.db'), 'SELECT a FROM t;'), '1\n')
+  t.match(
+    replica.output(),
+    /level=WARN msg="write to a\.db refused: .*\(first\)" db=a\.db pid=\d+ command=sqlite3 primary=first/,
+  )
+  const metrics = await (await fetch(`${replica.url}/metrics`)).text()
+  t.match(metrics, /^litefs_db_rejected_write_count\{db="a\.db"\} [1-9]/m)
+  const connection = new Database(path.join(replica.dir, 'a.db'))
+  for (let attempt = 0; attempt < 50; attempt++) t.throws(() => connection.exec('INSERT INTO t VALUES(2)'))
+  connection.close()
+  t.equal(replica.output().match(/write to a\.db refused/g)?.length, 1, 'one line for all attempts')
   const info = await (await fetch(`${replica.url}/info`)).json()
   t.match(info, { isPrimary: false, primary: { hostname: 'first' } })
   t.equal((await fetch(`${replica.url}/health/ready`)).status, 200)
@@ -134,8 +150,17 @@ t.test("a replica that has a history of its own keeps it aside and takes the pri
   await alone.stop()
   const primary = await startMount(t)
   await sqlite(path.join(primary.dir, 'a.db'), 'CREATE TABLE theirs(a);')
+  // It was a cluster of its own: neither side lets it in by accident.
+  const stranger = await startReplica(t, primary.url, { dataDir: alone.dataDir })
+  const [ours, theirs] = await Promise.all([primary, alone].map(({ dataDir }) => clusterId(dataDir)))
+  await stranger.waitForLine(`this is cluster ${ours}, the replica's data belongs to ${theirs}`)
+  t.match(stranger.output(), /or remove clusterid in its data\.dir/)
+  t.notOk(existsSync(path.join(alone.dataDir, 'superseded')), 'nothing was replaced')
+  await stranger.stop()
+  await rm(path.join(alone.dataDir, 'clusterid'))
   const pair = { primary, replica: await startReplica(t, primary.url, { dataDir: alone.dataDir }) }
   await same(t, pair, 'a.db')
+  t.equal(await clusterId(alone.dataDir), ours)
   const kept = (await run('sh', ['-c', `ls ${alone.dataDir}/superseded/*`])).stdout
   t.match(kept, /0000000000000001-0000000000000001\.ltx/)
   t.match(kept, /0000000000000003-0000000000000003\.ltx/)

@@ -83,7 +83,7 @@ t.test('status', async (t) => {
   t.match(shown, { code: 0, stderr: '' })
   t.match(
     shown.stdout,
-    new RegExp(`^node +[0-9A-F]{16} at ${mount.url}\ncluster +no id\nrole +primary\nstate +ready\n`),
+    new RegExp(`^node +[0-9A-F]{16} at ${mount.url}\ncluster +LFSC[0-9A-F]{16}\nrole +primary\nstate +ready\n`),
   )
   const pages = size / 1024
   t.match(shown.stdout, new RegExp(`\nmy\\.db +${txid} +${checksum} +${pages} +[\\d.]+ MB +rollback +0 ms\n$`))
