@@ -1,19 +1,19 @@
-import fs from 'node:fs/promises'
 import path from 'node:path'
 import type { Readable } from 'node:stream'
 import { databaseLayout } from './db/layout.js'
-import type { DatabaseView, FollowedSource, ImportedDatabase, NodeView, Role } from './http/node-view.js'
+import type { DatabaseView, FollowedSource, ImportedDatabase, NodeView, PrimaryView, Role } from './http/node-view.js'
 import { importDatabase } from './import/import-database.js'
-import { parseLtxName } from './ltx/names.js'
 import type { FileSystemThread } from './mount/file-system-thread.js'
-import type { DatabaseStatus } from './mount/messages.js'
 import type { Replica } from './replica.js'
+import { ConnectedReplicas } from './replication/connected-replicas.js'
 import { LocalSource } from './replication/local-source.js'
 
 /** Memory for recent transactions, bytes: more than may wait to be written to files (ltx-writer.ts). */
 const RECENT_BYTES = 64 << 20
 /** A replica that was cut off is back within this time, milliseconds, or reads files. */
 const LINGER_MS = 30_000
+/** Between two tellings of what the connected replicas need, milliseconds: retention keeps that. */
+const NEEDS_MS = 1000
 
 export interface LocalNodeOptions {
   readonly nodeId: bigint
@@ -36,6 +36,8 @@ export class LocalNode implements NodeView {
   readonly compress: boolean
   readonly snapshotTimeoutMs: number
   readonly source: FollowedSource
+  readonly replicas = new ConnectedReplicas(() => this.#tellNeeds())
+  #needs: NodeJS.Timeout | undefined
   readonly #options: LocalNodeOptions
   readonly #thread: FileSystemThread
   readonly #closing = new AbortController()
@@ -73,6 +75,7 @@ export class LocalNode implements NodeView {
   /** Ends imports that are under way. */
   close(): void {
     this.#closing.abort()
+    clearTimeout(this.#needs)
     this.#closeSource()
   }
 
@@ -86,13 +89,18 @@ export class LocalNode implements NodeView {
     return { isPrimary, candidate: isPrimary, primaryHostname: hostname, lagMs: isPrimary ? 0 : replica.lagMs }
   }
 
+  primary(): PrimaryView | undefined {
+    return this.#options.replica?.primary
+  }
+
   async notReady(): Promise<string | undefined> {
     return this.#options.replica?.notReady
   }
 
   async databases(): Promise<readonly DatabaseView[]> {
     const databases = await this.#thread.ask({ kind: 'databases' })
-    return await Promise.all(databases.map((database) => this.#view(database)))
+    const { lagMs } = this.role()
+    return databases.map((database) => ({ ...database, lagMs }))
   }
 
   async importDatabase(name: string, content: Readable): Promise<ImportedDatabase> {
@@ -104,36 +112,16 @@ export class LocalNode implements NodeView {
     })
   }
 
-  async #view(database: DatabaseStatus): Promise<DatabaseView> {
-    return {
-      ...database,
-      lagMs: this.role().lagMs,
-      ltx: await ltxRange(databaseLayout(this.dataDir, database.name).ltxDir),
-    }
+  /** Goes on as long as there is a replica. */
+  #tellNeeds(): void {
+    clearTimeout(this.#needs)
+    if (this.#closing.signal.aborted) return
+    void this.#thread.ask({ kind: 'needed', txids: this.replicas.needs() })
+    if (this.replicas.all.length > 0) this.#needs = setTimeout(() => this.#tellNeeds(), NEEDS_MS).unref()
   }
 }
 
 /** 16 upper-case hex digits, as in the header `Litefs-Id`. */
 export function formatNodeId(nodeId: bigint): string {
   return nodeId.toString(16).toUpperCase().padStart(16, '0')
-}
-
-/** The TXIDs of the files in a directory; undefined when it has none, or has gone. */
-async function ltxRange(dir: string): Promise<DatabaseView['ltx']> {
-  let range: DatabaseView['ltx']
-  try {
-    for (const name of await fs.readdir(dir)) {
-      const found = parseLtxName(name)
-      if (found === undefined) continue
-      const { minTxid = found.minTxid, maxTxid = found.maxTxid, count = 0 } = range ?? {}
-      range = {
-        minTxid: found.minTxid < minTxid ? found.minTxid : minTxid,
-        maxTxid: found.maxTxid > maxTxid ? found.maxTxid : maxTxid,
-        count: count + 1,
-      }
-    }
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
-  }
-  return range
 }

@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { Applier } from './apply/applier.js'
 import { ThreadGate } from './apply/thread-gate.js'
+import type { PrimaryView } from './http/node-view.js'
 import { openStream } from './http/stream-client.js'
 import type { Log } from './log.js'
 import type { Position } from './ltx/names.js'
@@ -50,6 +51,7 @@ export class Replica {
   #following: Promise<unknown> = Promise.resolve()
   #currentMs: number | undefined
   #isSynced = false
+  #connected = false
   #failing: string | undefined
   #telling: NodeJS.Timeout | undefined
   #onSynced = () => {}
@@ -78,6 +80,11 @@ export class Replica {
     return this.#isSynced ? undefined : `waiting for the first sync with the primary, ${this.#options.primaryName}`
   }
 
+  get primary(): PrimaryView {
+    const { primaryName: hostname, primaryUrl: url } = this.#options
+    return { hostname, url, connected: this.#connected, lagMs: this.lagMs }
+  }
+
   /** Milliseconds; undefined before the first sync. */
   get lagMs(): number | undefined {
     return this.#currentMs === undefined ? undefined : Math.max(0, Date.now() - this.#currentMs)
@@ -91,8 +98,10 @@ export class Replica {
     removeLeftovers(dataDir)
     const target = { url: primaryUrl, nodeId, filter: databases, silenceMs: SILENCE_MS }
     const parts = {
-      connect: (positions: PositionMap, signal: AbortSignal) =>
-        openStream({ ...target, clusterId: clusterId() }, positions, signal),
+      connect: async (positions: PositionMap, signal: AbortSignal) => {
+        const stream = await openStream({ ...target, clusterId: clusterId() }, positions, signal)
+        return { ...stream, bytes: this.#whileConnected(stream.bytes) }
+      },
       positions: () => this.#positions(),
       failing: (reason: string | undefined) => {
         this.#failing = reason
@@ -135,6 +144,15 @@ export class Replica {
       throw error
     }
     if (this.#isSynced) this.#current(timestamp)
+  }
+
+  async *#whileConnected(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {
+    this.#connected = true
+    try {
+      yield* bytes
+    } finally {
+      this.#connected = false
+    }
   }
 
   #ready(): void {

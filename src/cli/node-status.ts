@@ -7,6 +7,19 @@ const INFO = z.object({
   path: z.string(),
   primary: z.object({ hostname: z.string() }),
 })
+const PEERS = z.object({
+  primary: z
+    .object({ hostname: z.string(), url: z.string(), connected: z.boolean(), lagMs: z.number().nullable() })
+    .nullable(),
+  replicas: z.array(
+    z.object({
+      nodeId: z.string(),
+      address: z.string(),
+      connectedSince: z.string(),
+      databases: z.array(z.object({ name: z.string(), txid: z.string(), behind: z.number() })),
+    }),
+  ),
+})
 const READINESS = z.object({ ready: z.boolean(), reason: z.string().optional() })
 const DATABASE = z.looseObject({
   name: z.string(),
@@ -19,6 +32,7 @@ const DATABASE = z.looseObject({
 })
 
 export type NodeInfo = z.infer<typeof INFO>
+export type Peers = z.infer<typeof PEERS>
 export type DatabaseRow = z.infer<typeof DATABASE>
 
 /** What a node says of itself. */
@@ -36,6 +50,8 @@ export interface NodeStatus {
   /** Why it is not ready; null when it is. */
   readonly reason: string | null
   readonly databases: readonly DatabaseRow[]
+  /** Whom it follows, or who follows it. Nobody where the node is LiteFS', which does not say. */
+  readonly peers: Peers
 }
 
 /** Rejects when the node cannot be reached, or answers what litefs does not. `what` is for errors. */
@@ -63,7 +79,13 @@ export async function getStatus(url: string): Promise<NodeStatus> {
     ready,
     reason,
     databases,
+    peers: await peersOf(ask('/peers')),
   }
+}
+
+async function peersOf(call: Call): Promise<Peers> {
+  const { answer, json } = await getJson(call, [404])
+  return answer.statusCode === 404 ? { primary: null, replicas: [] } : parsed(PEERS, json, call)
 }
 
 function parsed<T>(schema: z.ZodType<T>, json: unknown, { url, path, what }: Call): T {

@@ -1,14 +1,15 @@
 import { Command } from 'commander'
-import type { DatabaseRow, NodeStatus } from './node-status.js'
+import type { DatabaseRow, NodeStatus, Peers } from './node-status.js'
 import { urlOption } from './node-url.js'
 import { formatBytes } from './progress.js'
 
+const REPLICA_COLUMNS = ['REPLICA', 'ADDRESS', 'CONNECTED SINCE', 'DATABASE', 'SENT TXID', 'BEHIND']
 const COLUMNS = ['DATABASE', 'TXID', 'CHECKSUM', 'PAGES', 'SIZE', 'MODE', 'LAG']
 
-/** `litefs status`: a node and its databases, for people or as JSON. Ends with code 0 whenever the node answers, ready or not. */
+/** `litefs status`: a node, its databases and its peers, for people or as JSON. Ends with code 0 whenever the node answers, ready or not. */
 export function statusCommand(): Command {
   return new Command('status')
-    .description('show a node and its databases')
+    .description('show a node, its databases and its peers')
     .addOption(urlOption())
     .option('--json', 'print JSON')
     .action(async ({ url, json }: { url: string; json?: true }) => {
@@ -24,11 +25,31 @@ function textOf(status: NodeStatus): string {
     ['node', `${nodeId} at ${url}`],
     ['cluster', clusterId ?? 'no id'],
     ['role', roleOf(status)],
+    ...primaryOf(status.peers),
     ['state', ready ? 'ready' : `not ready: ${reason}`],
     ['data', dataDir],
   ]
   const table = databases.length === 0 ? 'no databases\n' : aligned([COLUMNS, ...databases.map(rowOf)])
-  return `${aligned(facts)}\n${table}`
+  return `${aligned(facts)}\n${table}${peersOf(status)}`
+}
+
+/** The replicas of a primary, each with what it has been sent of each database, and how many transactions it has not. */
+function peersOf({ isPrimary, peers }: NodeStatus): string {
+  if (!isPrimary) return ''
+  const rows = peers.replicas.flatMap(({ nodeId, address, connectedSince, databases }) => {
+    const who = [nodeId, address, connectedSince]
+    if (databases.length === 0) return [[...who, '-', '-', '-']]
+    return databases.map(({ name, txid, behind }) => [...who, name, txid, String(behind)])
+  })
+  return rows.length === 0 ? '\nno replicas connected\n' : `\n${aligned([REPLICA_COLUMNS, ...rows])}`
+}
+
+function primaryOf({ primary }: Peers): string[][] {
+  if (primary === null) return []
+  const lag = primary.lagMs === null ? 'never synced' : `${primary.lagMs} ms behind`
+  return [
+    ['primary', `${primary.hostname} at ${primary.url}, ${primary.connected ? 'connected' : 'not connected'}, ${lag}`],
+  ]
 }
 
 function roleOf({ isPrimary, candidate, primaryHostname }: NodeStatus): string {

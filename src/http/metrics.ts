@@ -5,12 +5,14 @@ import type { DatabaseView, NodeView } from './node-view.js'
 const DATABASE_GAUGES: readonly (readonly [string, string, (database: DatabaseView) => number])[] = [
   ['litefs_db_txid', 'Last transaction that is final and durable.', ({ position }) => Number(position.txid)],
   ['litefs_db_lag_seconds', 'How far the database is behind the primary.', ({ lagMs }) => (lagMs ?? Number.NaN) / 1000],
-  ['litefs_db_ltx_count', 'LTX files on disk.', ({ ltx }) => ltx?.count ?? 0],
+  ['litefs_db_ltx_count', 'LTX files on disk.', ({ ltx }) => ltx.count],
+  ['litefs_db_ltx_bytes', 'Bytes of LTX files on disk.', ({ ltx }) => ltx.bytes],
   ['litefs_db_pages', 'Pages of the database.', ({ pageCount }) => pageCount],
 ]
 
 /** Counters with label db, counted from the start of the process. */
 const DATABASE_COUNTERS: readonly (readonly [string, string, (database: DatabaseView) => number])[] = [
+  ['litefs_db_ltx_reap_count', 'LTX files that retention removed.', ({ ltx }) => ltx.reapCount],
   ['litefs_db_commit_count', 'Transactions captured.', ({ commitCount }) => commitCount],
   [
     'litefs_db_rejected_write_count',

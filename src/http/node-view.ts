@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { Position } from '../ltx/names.js'
+import type { ConnectedReplicas } from '../replication/connected-replicas.js'
 import type { Source } from '../replication/source.js'
 
 /** What the HTTP API shows of a node and has it do. */
@@ -14,6 +15,10 @@ export interface NodeView {
   readonly dataDir: string
   databases(): Promise<readonly DatabaseView[]>
   readonly source: FollowedSource
+  /** Those that follow this node; none on a replica. */
+  readonly replicas: ConnectedReplicas
+  /** Whom this node follows; undefined on the primary. */
+  primary(): PrimaryView | undefined
   /** Replaces a database, or makes it, as one transaction. Rejects with ImportError when the content is no database. */
   importDatabase(name: string, content: Readable): Promise<ImportedDatabase>
   /** LZ4 in snapshots. */
@@ -28,6 +33,15 @@ export interface Role {
   /** The primary's, where it is known. */
   readonly primaryHostname: string | undefined
   /** Behind the primary, milliseconds; undefined before the first sync. */
+  readonly lagMs: number | undefined
+}
+
+export interface PrimaryView {
+  readonly hostname: string
+  readonly url: string
+  /** Whether its stream is open. */
+  readonly connected: boolean
+  /** Behind it, milliseconds; undefined before the first sync. */
   readonly lagMs: number | undefined
 }
 
@@ -46,8 +60,15 @@ export interface DatabaseView {
   readonly lastCommitMs: number
   /** Behind the primary, milliseconds; undefined before the first sync. */
   readonly lagMs: number | undefined
-  /** TXIDs of the LTX files; undefined where there are none. */
-  readonly ltx: { readonly minTxid: bigint; readonly maxTxid: bigint; readonly count: number } | undefined
+  readonly ltx: {
+    /** TXIDs from the first to the last file; zero where there are none. */
+    readonly minTxid: bigint
+    readonly maxTxid: bigint
+    readonly count: number
+    readonly bytes: number
+    /** Files that retention removed since the start. */
+    readonly reapCount: number
+  }
   readonly commitCount: number
   /** Writes refused as a replica, since the start. */
   readonly rejectedWriteCount: number

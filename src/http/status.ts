@@ -1,10 +1,11 @@
 import type { FastifyInstance } from 'fastify'
 import { formatTxid } from '../ltx/names.js'
+import type { ConnectedReplica } from '../replication/connected-replicas.js'
 import { sendJson } from './answers.js'
 import type { Metrics } from './metrics.js'
 import type { DatabaseView, NodeView } from './node-view.js'
 
-/** What the node and its databases are: /info, /databases, /health, /metrics, /debug/vars. */
+/** What the node and its databases are: /info, /databases, /peers, /health, /metrics, /debug/vars. */
 export function addStatus(app: FastifyInstance, view: NodeView, metrics: Metrics): void {
   app.get('/info', async (_request, reply) => {
     const { isPrimary, candidate, primaryHostname = '' } = view.role()
@@ -20,6 +21,14 @@ export function addStatus(app: FastifyInstance, view: NodeView, metrics: Metrics
   app.get('/databases', async (_request, reply) => {
     const databases = (await view.databases()).filter(({ pageCount }) => pageCount > 0)
     return sendJson(reply, databases.sort((a, b) => (a.name < b.name ? -1 : 1)).map(databaseJson))
+  })
+  app.get('/peers', async (_request, reply) => {
+    const positions = new Map((await view.databases()).map(({ name, position }) => [name, position.txid]))
+    const primary = view.primary()
+    return sendJson(reply, {
+      primary: primary === undefined ? null : { ...primary, lagMs: primary.lagMs ?? null },
+      replicas: view.replicas.all.map((replica) => replicaJson(replica, positions)),
+    })
   })
   app.get('/health/live', async (_request, reply) => sendJson(reply, { live: true }))
   app.get('/health/ready', async (_request, reply) => {
@@ -43,6 +52,21 @@ export function addStatus(app: FastifyInstance, view: NodeView, metrics: Metrics
   })
 }
 
+/** What a replica has been sent, and how many transactions there are that it has not. */
+function replicaJson(replica: ConnectedReplica, positions: ReadonlyMap<string, bigint>): object {
+  const databases = [...replica.sent].flatMap(([name, txid]) => {
+    const current = positions.get(name)
+    if (current === undefined) return []
+    return [{ name, txid: formatTxid(txid), behind: Math.max(0, Number(current - txid)) }]
+  })
+  return {
+    nodeId: replica.nodeId,
+    address: replica.address,
+    connectedSince: new Date(replica.connectedMs).toISOString(),
+    databases: databases.sort((a, b) => (a.name < b.name ? -1 : 1)),
+  }
+}
+
 function databaseJson(database: DatabaseView): object {
   const { name, position, pageSize, pageCount, journalMode, lagMs = null, lastCommitMs, ltx } = database
   return {
@@ -56,8 +80,13 @@ function databaseJson(database: DatabaseView): object {
     lagMs,
     lastCommit: new Date(lastCommitMs).toISOString(),
     ltx:
-      ltx === undefined
+      ltx.count === 0
         ? null
-        : { minTxid: formatTxid(ltx.minTxid), maxTxid: formatTxid(ltx.maxTxid), count: ltx.count },
+        : {
+            minTxid: formatTxid(ltx.minTxid),
+            maxTxid: formatTxid(ltx.maxTxid),
+            count: ltx.count,
+            bytes: ltx.bytes,
+          },
   }
 }

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { describeError, type Log } from '../log.js'
+import { ConnectedReplica } from '../replication/connected-replicas.js'
 import { ProtocolError } from '../replication/error.js'
 import { decodePositionMap, MAX_POSITION_MAP_BYTES, type PositionMap } from '../replication/position-map.js'
 import { sendStream } from '../replication/sender.js'
@@ -30,8 +31,10 @@ export function addStream(app: FastifyInstance, view: NodeView, parts: StreamPar
     const filter = new Set((textOf(request.query, 'filter') ?? '').split(',').filter((name) => name !== ''))
     const release = await view.source.follow()
     const version = request.headers[LTX_VERSION_HEADER] === '3' ? 3 : 1
+    const replica = new ConnectedReplica(replicaId, request.ip, wantedOf(positions, filter))
     const bytes = sendStream(view.source, positions, {
       filter,
+      replica,
       version,
       compress: view.compress,
       heartbeatMs: HEARTBEAT_MS,
@@ -39,8 +42,18 @@ export function addStream(app: FastifyInstance, view: NodeView, parts: StreamPar
       signal: parts.signal,
       onFrame: (db, type) => parts.metrics.frames.inc({ db, type }),
     })
-    return track(request, reply, { bytes, replicaId, release, parts })
+    view.replicas.add(replica)
+    const leave = () => {
+      release()
+      view.replicas.remove(replica)
+    }
+    return track(request, reply, { bytes, replicaId, release: leave, parts })
   })
+}
+
+/** What the replica has of the databases that it wants. */
+function wantedOf(positions: PositionMap, filter: ReadonlySet<string>): PositionMap {
+  return filter.size === 0 ? positions : new Map([...positions].filter(([name]) => filter.has(name)))
 }
 
 interface OpenStream {

@@ -1,6 +1,7 @@
 import type { FrozenPages } from '../db/page-freeze.js'
 import type { ReceivedLtx } from '../db/reception.js'
 import type { Position } from '../ltx/names.js'
+import type { LtxCounts } from '../store/ltx-tally.js'
 import type { TraceOptions } from '../trace.js'
 
 /** What the file-system thread needs to start: plain values, copied to it. */
@@ -43,6 +44,8 @@ export type Question =
   | { readonly kind: 'receive'; readonly primary: string | undefined }
   /** A replica has everything that the primary had at this moment, milliseconds since the epoch. */
   | { readonly kind: 'current'; readonly timestampMs: number }
+  /** What the connected replicas need: by database, the first TXID that one of them has not got yet. */
+  | { readonly kind: 'needed'; readonly txids: ReadonlyMap<string, bigint> }
   /** Let the process `pid` write this transaction. Refused when it does not follow. */
   | { readonly kind: 'announce'; readonly name: string; readonly ltx: ReceivedLtx; readonly pid: number }
   /** What was announced is written, or will not be. */
@@ -56,6 +59,7 @@ export interface Answers {
   thaw: undefined
   receive: undefined
   current: undefined
+  needed: undefined
   /** False when the transaction is there already. */
   announce: boolean
   /** Of the database now, final. */
@@ -75,6 +79,7 @@ export interface DatabaseStatus {
   readonly lastCommitMs: number
   /** Since the start. */
   readonly commitCount: number
+  readonly ltx: LtxCounts
   /** Writes that this node refused as a replica, since the start. */
   readonly rejectedWriteCount: number
   readonly writeCounts: {

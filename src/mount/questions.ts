@@ -60,6 +60,9 @@ export class Questions {
       case 'current':
         this.#following.currentMs = question.timestampMs
         return undefined
+      case 'needed':
+        this.#store.retention.needed = question.txids
+        return undefined
       case 'announce':
         return await this.#announce(question.name, question.ltx, question.pid)
       case 'conclude':
@@ -122,6 +125,7 @@ export class Questions {
       return
     }
     dropSuperseded(superseded, layout, formatLtxName(snapshot.minTxid, snapshot.maxTxid))
+    void this.#store.countAgain(database)
     this.#log.warn(`a snapshot of the primary has replaced ${name}: its own transactions are kept in ${superseded.dir}`)
   }
 
@@ -141,7 +145,7 @@ export class Questions {
   }
 
   #status(database: Database): DatabaseStatus {
-    const { name, journalMode, lastCommitMs, writeCounts, state } = database
+    const { name, layout, journalMode, lastCommitMs, writeCounts, state } = database
     const { feed } = this.#store
     return {
       name,
@@ -151,6 +155,7 @@ export class Questions {
       journalMode,
       lastCommitMs,
       commitCount: feed.commitCount(database),
+      ltx: feed.tally(layout.ltxDir).counts,
       rejectedWriteCount: this.#rejections.count(name),
       writeCounts: { ...writeCounts },
     }

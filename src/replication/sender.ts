@@ -1,6 +1,7 @@
 import { CHECKSUM_FLAG } from '../ltx/checksum.js'
 import type { LtxHeader } from '../ltx/header.js'
 import type { Position } from '../ltx/names.js'
+import type { ConnectedReplica } from './connected-replicas.js'
 import { END_OF_CHUNKS, encodeChunks, encodeFrame } from './frames.js'
 import { type BodyOptions, mergedBytes, snapshotBytes, transactionBytes } from './ltx-bodies.js'
 import type { PositionMap } from './position-map.js'
@@ -16,6 +17,8 @@ export interface SenderOptions extends BodyOptions {
   readonly heartbeatMs: number
   /** Ends the stream with an end frame. */
   readonly signal: AbortSignal
+  /** Where the replica is now. */
+  readonly replica: ConnectedReplica
   /** Told of each frame that is sent. */
   readonly onFrame: (name: string, type: 'ltx' | 'ltx:snapshot') => void
 }
@@ -135,12 +138,15 @@ class Sender {
         const current = this.#source.positions().get(name)
         if (current === undefined) {
           // LiteFS' replicas ignore it; a database that was dropped has a position.
+          this.#options.replica.forget(name)
           if (this.#replica.delete(name)) yield encodeFrame({ type: 'drop', name })
           break
         }
         const at = known(this.#replica.get(name) ?? START, current)
         if (at.txid === current.txid) break
-        this.#replica.set(name, yield* this.#next(name, at, current))
+        const after = yield* this.#next(name, at, current)
+        this.#replica.set(name, after)
+        this.#options.replica.complete(name, after.txid)
       }
     }
   }
@@ -177,6 +183,7 @@ class Sender {
     const held = yield* this.#meanwhile(this.#source.snapshot(name))
     try {
       const position = held?.pages.position ?? { txid: current.txid, checksum: CHECKSUM_FLAG }
+      this.#options.replica.snapshot(name, position.txid)
       this.#options.onFrame(name, 'ltx:snapshot')
       const bytes = snapshotBytes(held, this.#snapshotHeader(held, current), this.#options)
       yield* asFrame(name, this.#inTime(name, bytes))

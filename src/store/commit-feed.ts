@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
+import fs from 'node:fs'
 import path from 'node:path'
 import type { Database } from '../db/database.js'
 import { readLtxSummary } from '../db/ltx-file.js'
 import { decodeHeader } from '../ltx/header.js'
 import { type Position, parseLtxName } from '../ltx/names.js'
 import type { LtxWatcher } from './ltx-log.js'
+import { LtxTally } from './ltx-tally.js'
 
 /** A transaction that is final and durable: no writer, no crash and no power cut takes it back. */
 export interface DurableCommit {
@@ -42,6 +44,7 @@ export class CommitFeed implements LtxWatcher {
   readonly #byDirectory = new Map<string, Database>()
   /** Transactions captured since the start, by LTX directory. */
   readonly #counts = new Map<string, number>()
+  readonly #tallies = new Map<string, LtxTally>()
   #durable = 0
   #scheduled = false
   #following = false
@@ -65,6 +68,7 @@ export class CommitFeed implements LtxWatcher {
     const range = parseLtxName(path.basename(file))
     assert(range, 'LTX files are named by their TXIDs')
     const entry = { file, data, sequence, ...range }
+    this.tally(directory).stored({ ...range, bytes: data?.length ?? fs.statSync(file).size })
     const waiting = this.#waiting.get(directory)
     if (waiting === undefined) this.#waiting.set(directory, [entry])
     else waiting.push(entry)
@@ -76,6 +80,7 @@ export class CommitFeed implements LtxWatcher {
     const waiting = this.#waiting.get(directory)
     this.#counts.set(directory, (this.#counts.get(directory) ?? 1) - 1)
     if (waiting?.at(-1)?.file === file) waiting.pop()
+    this.tally(directory).undone()
   }
 
   durable(sequence: number): void {
@@ -98,6 +103,15 @@ export class CommitFeed implements LtxWatcher {
     this.#flush()
     const [first] = this.#waiting.get(database.layout.ltxDir) ?? []
     return first === undefined ? database.position : positionBefore(first)
+  }
+
+  /** The LTX files of a directory. */
+  tally(directory: string): LtxTally {
+    const known = this.#tallies.get(directory)
+    if (known !== undefined) return known
+    const tally = new LtxTally(directory)
+    this.#tallies.set(directory, tally)
+    return tally
   }
 
   /** Transactions captured since the start. */
@@ -134,6 +148,7 @@ export class CommitFeed implements LtxWatcher {
   forget(database: Database): void {
     this.#waiting.delete(database.layout.ltxDir)
     this.#byDirectory.delete(database.layout.ltxDir)
+    this.#tallies.delete(database.layout.ltxDir)
     this.#counts.delete(database.layout.ltxDir)
   }
 }

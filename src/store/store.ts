@@ -9,7 +9,6 @@ import { databaseLayout } from '../db/layout.js'
 import type { PageFreeze } from '../db/page-freeze.js'
 import { PageState } from '../db/page-state.js'
 import { RecoveryError, recoverDatabase } from '../db/recover.js'
-import { expiredLtxFiles } from '../db/retention.js'
 import { saveChecksums } from '../db/saved-checksums.js'
 import { describeError, type Log } from '../log.js'
 import { syncFileSystem } from '../native.js'
@@ -24,6 +23,7 @@ import { LogSegment } from './ltx-log-segment.js'
 import { endIntent, recoverMove } from './move-intent.js'
 import { readOwnership, writeOwnership } from './ownership.js'
 import { type Relocation, relocate } from './relocation.js'
+import { type Retained, RetentionRounds, type RetentionTimes } from './retention-rounds.js'
 import { type ReadWalIndex, Settler } from './settler.js'
 import { keepSuperseded, type Superseded } from './superseded.js'
 import { type IsWriteLocked, UnjournaledWatch } from './unjournaled.js'
@@ -31,7 +31,7 @@ import { type IsWriteLocked, UnjournaledWatch } from './unjournaled.js'
 /** Who owns a file that nobody else does. */
 const OWN: Ownership = { mode: 0o666, uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
 
-export interface StoreOptions {
+export interface StoreOptions extends RetentionTimes {
   /** Of this node, for the LTX files that it makes. */
   readonly nodeId: bigint
   readonly dataDir: string
@@ -39,9 +39,6 @@ export interface StoreOptions {
   readonly mountDir: string
   readonly compress: boolean
   readonly syncEveryCommit: boolean
-  /** LTX files older than this (milliseconds) are removed; 0 keeps them all. */
-  readonly retentionMs: number
-  readonly retentionIntervalMs: number
   readonly readWalIndex: ReadWalIndex
   readonly isWriteLocked: IsWriteLocked
   /** Has the kernel read a database's WAL into its cache, where it makes writes cheaper. */
@@ -63,8 +60,8 @@ export class Store {
   readonly #unjournaled: UnjournaledWatch
   readonly #databases: Map<string, Database>
   readonly feed: CommitFeed
-  readonly #retentionTimer: NodeJS.Timeout | undefined
-  #retaining: Promise<void> = Promise.resolve()
+  #counting: Promise<void> = Promise.resolve()
+  readonly retention: RetentionRounds
 
   private constructor(
     options: StoreOptions,
@@ -91,9 +88,10 @@ export class Store {
       settled: () => feed.schedule(),
     })
     this.#unjournaled = new UnjournaledWatch(options.isWriteLocked, options.log)
-    if (options.retentionMs > 0 && options.retentionIntervalMs > 0) {
-      this.#retentionTimer = setInterval(() => this.#retainInBackground(), options.retentionIntervalMs)
-    }
+    const tallyOf = ({ layout }: Retained) => feed.tally(layout.ltxDir)
+    const sync = () => this.#syncData()
+    const parts = { databases: () => this.all(), tallyOf, spares: ltxLog.spares, sync, log: options.log }
+    this.retention = new RetentionRounds(parts, options)
   }
 
   /** Opens the data directory and recovers every database in it. Throws a system error, or when another process uses the directory. */
@@ -112,6 +110,7 @@ export class Store {
     const store = new Store(options, data, ltxLog, databases, feed)
     for (const name of data.databaseNames()) await store.#recover(name)
     for (const database of [...store.all()]) store.#place(database)
+    store.#counting = store.#countLtxFiles()
     return store
   }
 
@@ -242,10 +241,10 @@ export class Store {
 
   /** Writes down what is still in memory. Nobody may write to a database any more. Rejects when an LTX file cannot be written. */
   async close(): Promise<void> {
-    clearInterval(this.#retentionTimer)
     this.#settler.stop()
     this.#unjournaled.stop()
-    await this.#retaining
+    await this.retention.stop()
+    await this.#counting
     for (const database of this.#databases.values()) database.ended()
     await this.#ltxLog.close()
     for (const database of this.#databases.values()) {
@@ -301,24 +300,18 @@ export class Store {
     return this.local.stat(relative) !== undefined || fs.existsSync(databaseLayout(this.#data.path, relative).database)
   }
 
-  #retainInBackground(): void {
-    this.#retaining = this.#retaining
-      .then(() => this.#retain())
-      .catch((error: Error) => this.#options.log.error(`cannot remove old LTX files: ${error.message}`))
+  /** Those that were there before; never rejects. */
+  async #countLtxFiles(): Promise<void> {
+    for (const database of [...this.all()]) await this.countAgain(database)
   }
 
-  /** Takes old LTX files away, once what they lead to is on disk without them. */
-  async #retain(): Promise<void> {
-    const olderThanMs = Date.now() - this.#options.retentionMs
-    const { spares } = this.#ltxLog
-    let expired: string[] = []
-    for (const { layout } of this.#databases.values()) {
-      if (fs.existsSync(layout.ltxDir)) expired = expired.concat(await expiredLtxFiles(layout.ltxDir, olderThanMs))
+  /** LTX files have come or gone otherwise than through the log and by retention. Never rejects. */
+  async countAgain({ name, layout }: Database): Promise<void> {
+    try {
+      if (fs.existsSync(layout.ltxDir)) await this.feed.tally(layout.ltxDir).count()
+    } catch (error) {
+      this.#options.log.warn(`cannot count the LTX files of ${name}: ${describeError(error)}`)
     }
-    if (expired.length === 0 && !spares.resting) return
-    await this.#syncData()
-    await spares.nextRound()
-    await spares.add(expired)
   }
 
   async #syncData(): Promise<void> {

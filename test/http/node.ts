@@ -2,6 +2,7 @@
 import t from 'tap'
 import type { NodeView } from '../../src/http/node-view.js'
 import { type RunningServer, serveNode } from '../../src/http/server.js'
+import { ConnectedReplicas } from '../../src/replication/connected-replicas.js'
 import type { Transaction } from '../../src/replication/recent.js'
 import type { SourcePosition } from '../../src/replication/source.js'
 
@@ -26,6 +27,8 @@ export function testNode(): TestNode {
     nodeId: '00000000000000AB',
     clusterId: () => 'LFSC0123456789ABCDEF',
     role: () => ({ isPrimary: node.isPrimary, candidate: true, primaryHostname: 'one', lagMs: 0 }),
+    replicas: new ConnectedReplicas(() => {}),
+    primary: () => undefined,
     notReady: async () => node.notReady,
     dataDir: '/var/lib/litefs',
     databases: async () => [],

@@ -1,6 +1,7 @@
 // The order in which a replica gets what it lacks. What the frames hold, the tests of the HTTP API and of real nodes show.
 import t from 'tap'
 import type { Position } from '../../src/ltx/names.js'
+import { ConnectedReplica } from '../../src/replication/connected-replicas.js'
 import { FrameDecoder } from '../../src/replication/frame-decoder.js'
 import { sendStream } from '../../src/replication/sender.js'
 import type { Source, SourcePosition } from '../../src/replication/source.js'
@@ -32,6 +33,7 @@ t.test('a writer that never pauses keeps a replica neither from being ready nor 
   const at = new Map(['busy.db', 'calm.db'].map((name) => [name, { txid: 1n, checksum: 1n }]))
   const options = {
     filter: new Set<string>(),
+    replica: new ConnectedReplica('00000000000000AA', '127.0.0.1', at),
     snapshotTimeoutMs: 0,
     heartbeatMs: 1000,
     signal: new AbortController().signal,
@@ -52,6 +54,8 @@ t.test('a writer that never pauses keeps a replica neither from being ready nor 
     if (ready || sent['busy.db'] > 5000) break
   }
   t.ok(ready)
+  const sentTo = options.replica.sent.get('calm.db')
+  t.equal(sentTo, 300n, 'what retention need not keep')
   t.ok(firstCalm < 299, `${firstCalm} transactions of the busy one before the first of the other`)
   t.equal(sent['calm.db'], 299)
   t.ok(sent['busy.db'] >= 299)

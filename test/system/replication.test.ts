@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
 import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
-import { run, startMount } from './harness.js'
+import { litefsScript, run, startMount } from './harness.js'
 import { sqlite } from './judges.js'
 import { inSync, type Pair, same, startReplica } from './replicas.js'
 
@@ -85,10 +85,40 @@ t.test('a replica says whose replica it is, and refuses writes', async (t) => {
   for (let attempt = 0; attempt < 50; attempt++) t.throws(() => connection.exec('INSERT INTO t VALUES(2)'))
   connection.close()
   t.equal(replica.output().match(/write to a\.db refused/g)?.length, 1, 'one line for all attempts')
+  const ltxDir = path.join(primary.dataDir, 'dbs', 'a.db', 'ltx')
+  const sizes = (await run('sh', ['-c', `stat -c %s ${ltxDir}/*.ltx`])).stdout.trim().split('\n').map(Number)
+  const ofPrimary = await (await fetch(`${primary.url}/metrics`)).text()
+  t.match(ofPrimary, new RegExp(`^litefs_db_ltx_count\\{db="a\\.db"\\} ${sizes.length}$`, 'm'))
+  const bytes = sizes.reduce((sum, size) => sum + size, 0)
+  t.match(ofPrimary, new RegExp(`^litefs_db_ltx_bytes\\{db="a\\.db"\\} ${bytes}$`, 'm'))
+  t.match(ofPrimary, /^litefs_db_ltx_reap_count\{db="a\.db"\} 0$/m)
   const info = await (await fetch(`${replica.url}/info`)).json()
   t.match(info, { isPrimary: false, primary: { hostname: 'first' } })
   t.equal((await fetch(`${replica.url}/health/ready`)).status, 200)
   t.match(replica.output(), 'existing primary found (first), connecting as replica to')
+})
+
+t.test('status shows who follows whom', async (t) => {
+  const pair = await startPair(t)
+  const { primary, replica } = pair
+  const status = async (url: string, ...args: string[]) =>
+    (await run(process.execPath, [litefsScript, 'status', '-url', url, ...args])).stdout
+  await sqlite(path.join(primary.dir, 'a.db'), 'CREATE TABLE t(a);')
+  await same(t, pair, 'a.db')
+  const id: string = JSON.parse(await status(replica.url, '-json')).nodeId
+  const since = '\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z'
+  t.match(
+    await status(primary.url),
+    new RegExp(
+      `\nREPLICA +ADDRESS +CONNECTED SINCE +DATABASE +SENT TXID +BEHIND\n${id} +127\\.0\\.0\\.1 +${since} +a\\.db +0{15}1 +0\n$`,
+    ),
+  )
+  t.match(JSON.parse(await status(primary.url, '-json')).peers, { primary: null, replicas: [{ nodeId: id }] })
+  t.match(await status(replica.url), new RegExp(`\nprimary +first at ${primary.url}, connected, \\d+ ms behind\n`))
+  const { peers } = JSON.parse(await status(replica.url, '-json'))
+  t.match(peers, { primary: { hostname: 'first', url: primary.url, connected: true }, replicas: [] })
+  await replica.stop()
+  t.match(await status(primary.url), /\nno replicas connected\n$/)
 })
 
 t.test('what changes a whole database: VACUUM, page size, journal mode, drop, rename, import', async (t) => {
