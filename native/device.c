@@ -3,6 +3,10 @@
 //
 // Waking a sleeping thread costs about as much as a whole request, so after a request the loop keeps reading for up to
 // spinMicros while recent requests came close enough together for that to pay, and otherwise sleeps in epoll.
+//
+// Who waits for an answer has an idle processor meanwhile, and one that has halted takes longer to wake than the answer
+// takes to make, on a virtual machine most of all. So while the loop spins the kernel may be asked to let idle
+// processors spin too (PM QoS, Documentation/power/pm_qos_interface.rst).
 #include "addon.h"
 
 #include <errno.h>
@@ -17,16 +21,23 @@
 // Share of recent gaps within reach of a spin, as a moving average over about four of them, in 1/1024.
 #define REACH_ONE 1024
 #define REACH_SHIFT 2
+// How long idle processors are kept from halting after the loop has gone to sleep: most bursts go on by then.
+#define AWAKE_MS 10
+// PM_QOS_CPU_LATENCY_DEFAULT_VALUE: no demand.
+#define ANY_LATENCY 2000000000
 
 typedef struct {
   napi_env env;
   uv_poll_t poll;
   uv_idle_t idle;  // active while spinning: epoll then returns at once, so timers and messages get their turn
+  uv_timer_t awake;  // until idle processors may halt again
   napi_async_context context;
   napi_async_cleanup_hook_handle cleanup;
   napi_ref on_request, on_end, request_array, reply_array;
   Bytes request, reply;
   int fd;
+  int latency_fd;  // of /dev/cpu_dma_latency, or -1
+  bool kept_awake;
   uint64_t spin_ns, stay_ns;
   uint64_t answered_ns;  // when the last request was done with
   uint32_t reach;
@@ -60,11 +71,37 @@ static void closed(uv_handle_t *handle) {
   release(device);
 }
 
+// Asks for processors that answer within so many microseconds. A kernel that refuses leaves them as they are.
+static void ask_latency(Device *device, int32_t micros) {
+  if (device->latency_fd < 0) return;
+  if (write(device->latency_fd, &micros, sizeof micros) < 0) device->latency_fd = -1;
+}
+
+static void let_halt(uv_timer_t *handle) {
+  Device *device = handle->data;
+  if (device->kept_awake) ask_latency(device, ANY_LATENCY);
+  device->kept_awake = false;
+}
+
+static void start_spinning(Device *device, uv_idle_cb spin) {
+  uv_idle_start(&device->idle, spin);
+  uv_timer_stop(&device->awake);
+  if (!device->kept_awake) ask_latency(device, 0);
+  device->kept_awake = true;
+}
+
+static void stop_spinning(Device *device) {
+  uv_idle_stop(&device->idle);
+  uv_timer_start(&device->awake, let_halt, AWAKE_MS, 0);
+}
+
 static void stop(Device *device) {
   if (device->stopped) return;
   device->stopped = true;
+  let_halt(&device->awake);
   uv_close((uv_handle_t *)&device->poll, closed);
   uv_close((uv_handle_t *)&device->idle, closed);
+  uv_close((uv_handle_t *)&device->awake, closed);
 }
 
 static void environment_ends(napi_async_cleanup_hook_handle handle, void *data) {
@@ -169,7 +206,7 @@ static void serve(Device *device, bool woken) {
     } else if (errno == EAGAIN) {
       if (!spins(device, now)) {
         if (uv_is_active((uv_handle_t *)&device->idle)) {
-          uv_idle_stop(&device->idle);
+          stop_spinning(device);
           if (!device->gap_judged) judge_gap(device, false);
           device->gap_judged = true;
         }
@@ -184,7 +221,7 @@ static void serve(Device *device, bool woken) {
       return;
     }
   }
-  if (!device->stopped) uv_idle_start(&device->idle, idled);
+  if (!device->stopped) start_spinning(device, idled);
 }
 
 static void idled(uv_idle_t *handle) { serve(handle->data, false); }
@@ -203,13 +240,13 @@ static void handle_collected(napi_env env, void *data, void *hint) {
   release(data);
 }
 
-// (fd, request, reply, onRequest, onEnd, spinMicros, stayMicros)
+// (fd, request, reply, onRequest, onEnd, spinMicros, stayMicros, latencyFd)
 static bool read_arguments(napi_env env, napi_callback_info info, Device *device) {
-  napi_value arguments[7];
+  napi_value arguments[8];
   uint64_t spin_micros, stay_micros;
-  if (!get_arguments(env, info, 7, arguments) || !get_int(env, arguments[0], &device->fd) ||
+  if (!get_arguments(env, info, 8, arguments) || !get_int(env, arguments[0], &device->fd) ||
       !get_bytes(env, arguments[1], &device->request) || !get_bytes(env, arguments[2], &device->reply) ||
-      !get_size(env, arguments[5], &spin_micros) || !get_size(env, arguments[6], &stay_micros))
+      !get_size(env, arguments[5], &spin_micros) || !get_size(env, arguments[6], &stay_micros) || !get_int(env, arguments[7], &device->latency_fd))
     return false;
   napi_valuetype types[2];
   napi_typeof(env, arguments[3], &types[0]);
@@ -240,8 +277,9 @@ static bool open_handles(Device *device) {
     return false;
   }
   uv_idle_init(loop, &device->idle);
-  device->poll.data = device->idle.data = device;
-  device->open_handles = 2;
+  uv_timer_init(loop, &device->awake);
+  device->poll.data = device->idle.data = device->awake.data = device;
+  device->open_handles = 3;
   uv_poll_start(&device->poll, UV_READABLE, readable);
   return true;
 }

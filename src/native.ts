@@ -33,6 +33,8 @@ export interface DeviceOptions {
   spinMicros: number
   /** At least 1: with 0 no request would ever be read. */
   stayMicros: number
+  /** Of /dev/cpu_dma_latency, open for writing until the loop has ended: keeps idle processors awake during bursts. */
+  latencyFd?: number | undefined
 }
 
 /** A running device loop. */
@@ -72,6 +74,7 @@ interface Addon {
     onEnd: (error: Error | undefined) => void,
     spinMicros: number,
     stayMicros: number,
+    latencyFd: number,
   ): object
   stopDevice(handle: object): void
   writeDevice(fd: number, buffer: Uint8Array, length: number): number
@@ -251,7 +254,8 @@ export function startDevice(
   onEnd: (error: Error | undefined) => void,
   options: DeviceOptions,
 ): DeviceLoop {
-  const handle = addon.startDevice(fd, request, reply, onRequest, onEnd, options.spinMicros, options.stayMicros)
+  const { spinMicros, stayMicros, latencyFd = -1 } = options
+  const handle = addon.startDevice(fd, request, reply, onRequest, onEnd, spinMicros, stayMicros, latencyFd)
   return { stop: () => addon.stopDevice(handle) }
 }
 

@@ -58,6 +58,11 @@ export class WalCapture {
     return this.#newest?.provisional ?? false
   }
 
+  /** See WalTail.takeCut. */
+  takeCut(): boolean {
+    return this.#tail.takeCut()
+  }
+
   /**
    * Whether transactions in the WAL were changed while nobody had the database open: a tool did it, such as `cp` or `rm`, not SQLite. What
    * it writes is captured by `readAgain` once it is done.

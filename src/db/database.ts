@@ -28,8 +28,8 @@ export interface DatabaseWatcher {
   unjournaled(database: Database): void
   /** The database file is no whole database and so no transaction: somebody has begun to copy one and not finished. */
   cutShort(database: Database): void
-  /** The WAL is written from its beginning again, over what it held. */
-  walRestarted(database: Database): void
+  /** The WAL is written from its beginning again, over what it held, and the kernel has cut many of the writes before. */
+  walCut(database: Database): void
   /** Pages of a captured transaction could not be written to the database file: they stay in memory. */
   unwritten(database: Database, error: unknown): void
 }
@@ -149,7 +149,7 @@ export class Database {
       if (offset < WAL_HEADER_SIZE) for (const freeze of this.#freezes) freeze.beforeWalReset()
       this.#wal.write(file, data, offset)
       if (this.#wal.provisional) this.#watcher.provisional(this)
-      if (offset === 0) this.#watcher.walRestarted(this)
+      if (offset === 0 && this.#wal.takeCut()) this.#watcher.walCut(this)
     } else if (kind === 'journal') {
       if (zeroesHeader(data, offset)) this.#endJournal(() => file.write(data, offset))
       else this.#rollback.write(file, data, offset)

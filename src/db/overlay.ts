@@ -10,13 +10,13 @@ export function overlaid(file: BackingFile, data: Uint8Array, offset: number): R
       into.set(data.subarray(at - offset, wanted - offset))
       return into.length
     }
-    let n = file.read(into, 0, into.length, at)
-    if (wanted <= offset || at >= end) return n
+    if (wanted <= offset || at >= end) return file.read(into, 0, into.length, at)
     const from = Math.max(at, offset)
     const to = Math.min(wanted, end)
+    // The page of a frame is mostly what was staged before, followed by this write: then nothing is read that lies behind it.
+    const n = file.read(into, 0, wanted <= end ? from - at : into.length, at)
     if (at + n < from) into.fill(0, n, from - at)
     into.set(data.subarray(from - offset, to - offset), from - at)
-    n = Math.max(n, to - at)
-    return n
+    return Math.max(n, to - at)
   }
 }

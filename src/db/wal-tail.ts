@@ -12,6 +12,8 @@ import { type ReadAt, transactionAt, type WalCursor, type WalTransaction } from 
 const CHECKED_HEADER_SIZE = 8
 /** The checksum takes this many bytes at a time. */
 const CHECKSUM_UNIT = 8
+/** Some are cut in any WAL that grows. */
+const MANY_CUT_FRAMES = 64
 /** Where scans read to, one after the other. */
 const scratch = new Uint8Array(1 << 20)
 
@@ -33,12 +35,20 @@ export class WalTail {
   #stagedLength = 0
   readonly #sums = new Uint32Array(2)
   #inOrder = true
+  #cutFrames = 0
   /** End of the bytes written after the last transaction: below it a header may be mended instead of new. */
   #writtenEnd = 0
 
   /** The WAL's header, or undefined while there is no WAL in use. */
   get header(): WalHeader | undefined {
     return this.#header
+  }
+
+  /** Whether the kernel cut many pages in pieces since the last call: it will do so again unless it has the WAL's pages whole. */
+  takeCut(): boolean {
+    const many = this.#cutFrames >= MANY_CUT_FRAMES
+    this.#cutFrames = 0
+    return many
   }
 
   /** Where the last transaction ends and the next will start. */
@@ -109,7 +119,10 @@ export class WalTail {
   #body(header: WalHeader, frame: FrameHeader, piece: Uint8Array): WalTransaction[] {
     walChecksum(this.#sums, piece, 0, piece.length, header.bigEndian)
     this.#stagedLength += piece.length
-    if (this.#stagedLength < header.pageSize) return []
+    if (this.#stagedLength < header.pageSize) {
+      if (this.#stagedLength === piece.length) this.#cutFrames++
+      return []
+    }
     this.#staged = undefined
     const chained = frame.s1 === this.#sums[0] && frame.s2 === this.#sums[1]
     if (!chained || frame.salt1 !== header.salt1 || frame.salt2 !== header.salt2 || frame.pgno === 0) {

@@ -9,8 +9,8 @@ import { parseWalIndexHeader, WAL_INDEX_HEADER_SIZE, type WalIndexHeader } from 
 import type { LiteFileSystem } from './file-system.js'
 import { SUFFIXES } from './names.js'
 
-/** A WAL that was read into the kernel's cache stays there for a while, milliseconds. */
-const WARM_MS = 60_000
+/** A WAL is not read into the kernel's cache more often than this, milliseconds. */
+const WARM_MS = 1000
 
 /**
  * The files as their users see them, in the kernel's cache. Nothing here opens or reads the mount in this process: a thread that waits for

@@ -1,5 +1,6 @@
 import fs from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
+import { openCpuLatency } from '../fuse/cpu-latency.js'
 import { notifyTo, type Service, sendTo, serve } from '../fuse/device.js'
 import { Session } from '../fuse/session.js'
 import { describeError, type Log } from '../log.js'
@@ -55,6 +56,7 @@ class FileSystemThread {
   #service: Service | undefined
   /** Of the device. */
   #fd: number | undefined
+  readonly #latencyFd = openCpuLatency()
   readonly #mounted: Mounted
   readonly #questions: Questions
   readonly #following = new Following()
@@ -102,7 +104,7 @@ class FileSystemThread {
       trace: this.#lineSink(),
     })
     this.#mounted.view = new MountView(options.mountDir, fileSystem, session.kernelCache, log)
-    this.#service = serve(fd, session, POLLING)
+    this.#service = serve(fd, session, { ...POLLING, latencyFd: this.#latencyFd })
     this.#service.done.then(
       () => report({ type: 'ended', error: undefined }),
       (error: Error) => report({ type: 'ended', error }),
@@ -113,6 +115,7 @@ class FileSystemThread {
     this.#service?.stop()
     // Whoever still waits for an answer gets an error instead, and nothing can be written any more.
     if (this.#fd !== undefined) fs.closeSync(this.#fd)
+    if (this.#latencyFd !== undefined) fs.closeSync(this.#latencyFd)
     await this.#store.close()
     await this.#trace?.close()
     report({ type: 'stopped' })

@@ -275,7 +275,7 @@ export class Store {
         const rest = 'copy it again, whole'
         this.#options.log.warn(`${name}: is shorter than its header says, so it is no transaction; ${rest}`)
       },
-      walRestarted: (restarted) => this.#options.warmWal(restarted.name),
+      walCut: (cut) => this.#options.warmWal(cut.name),
       unwritten: ({ name: unwritten }, error) =>
         this.#options.log.error(`cannot write pages of ${unwritten}, they stay in memory: ${(error as Error).message}`),
     })

@@ -184,7 +184,7 @@ export class TracedNode {
       provisional() {},
       unjournaled() {},
       cutShort() {},
-      walRestarted() {},
+      walCut() {},
       unwritten: () => {
         this.unwritten++
       },

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, mkdtempSync, rmdirSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { performance } from 'node:perf_hooks'
@@ -126,6 +126,27 @@ t.test('busy-polls only while hot, and lets the event loop run', async (t) => {
   t.ok(cpuMillisSince(cpu) >= 10, 'it does spin')
   unmount()
   t.equal(await ended, undefined, 'the end is noticed while spinning')
+})
+
+t.test('asks the kernel for awake processors during a burst, and lets go of them after it', async (t) => {
+  const { fd, directory, unmount } = mounted(t)
+  const directoryOfDemands = t.testdir({ demands: '' })
+  const demands = path.join(directoryOfDemands, 'demands')
+  const latencyFd = openSync(demands, 'r+')
+  const { ended } = serve(t, fd, { spinMicros: 10_000, stayMicros: 100, latencyFd })
+  const asked = () => {
+    const bytes = readFileSync(demands)
+    return Array.from({ length: bytes.length / 4 }, (_, index) => bytes.readInt32LE(4 * index))
+  }
+  await manyRequests(directory)
+  t.equal(asked()[0], 0, 'no latency at all')
+  while (asked().at(-1) === 0) await delay(10)
+  t.equal(asked().at(-1), 2_000_000_000, 'PM_QOS_CPU_LATENCY_DEFAULT_VALUE of linux/pm_qos.h')
+  await manyRequests(directory)
+  unmount()
+  t.equal(await ended, undefined)
+  t.equal(asked().at(-1), 2_000_000_000, 'at the end of the loop')
+  closeSync(latencyFd)
 })
 
 t.test('without busy-polling', async (t) => {
