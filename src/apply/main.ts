@@ -16,12 +16,17 @@ function report(message: ApplierReport): void {
   process.send?.(message)
 }
 
+/** Only what Node makes itself arrives as an error: SQLite's would be an object without a message. */
+function sendable(error: unknown): Error {
+  return new Error(describeError(error))
+}
+
 function databaseOf(name: string): ReplicaDatabase {
   let database = databases.get(name)
   if (database === undefined) {
     const options = { sync: settings.sync, busyTimeoutMs: settings.busyTimeoutMs, signal: ending.signal }
     database = new ReplicaDatabase(path.join(settings.dir, name), options, (error) =>
-      report({ type: 'warning', error }),
+      report({ type: 'warning', error: sendable(error) }),
     )
     databases.set(name, database)
   }
@@ -39,7 +44,7 @@ async function obey(command: ApplierCommand): Promise<void> {
       report({ type: 'done', id: command.id, position: undefined })
     }
   } catch (error) {
-    report({ type: 'failed', id: command.id, error: error instanceof Error ? error : new Error(String(error)) })
+    report({ type: 'failed', id: command.id, error: sendable(error) })
   }
 }
 
