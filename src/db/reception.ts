@@ -31,6 +31,7 @@ export class Reception {
   readonly #state: PageState
   #announced: ReceivedLtx | undefined
   #receiving = false
+  #refusal: Error | undefined
 
   constructor(state: PageState) {
     this.#state = state
@@ -48,6 +49,11 @@ export class Reception {
 
   get announced(): ReceivedLtx | undefined {
     return this.#announced
+  }
+
+  /** Why what was written for the announced transaction was refused; its writer only got EIO. */
+  get refusal(): Error | undefined {
+    return this.#refusal
   }
 
   /**
@@ -69,6 +75,7 @@ export class Reception {
       )
     }
     this.#announced = ltx
+    this.#refusal = undefined
     return true
   }
 
@@ -91,8 +98,12 @@ export class Reception {
       return { ...change, txid: maxTxid }
     }
     if (checksum === this.#state.checksum && change.pageCount === this.#state.pageCount) return undefined
-    const message = 'Cannot change the database: this node is a replica, and that is no transaction of its primary'
-    throw Object.assign(new Error(message), { code: this.#announced === undefined ? 'EACCES' : 'EIO' })
+    if (this.#announced === undefined) {
+      throw Object.assign(new Error('Cannot change the database: this node is a replica'), { code: 'EACCES' })
+    }
+    const message = 'Cannot apply a transaction: its pages do not make the database that its LTX file promises'
+    this.#refusal = Object.assign(new Error(message), { code: 'EIO' })
+    throw this.#refusal
   }
 
   /** Whether what was announced changes nothing, so that nobody writes anything. */

@@ -105,12 +105,13 @@ export class Questions {
 
   async #conclude(name: string, applied: boolean): Promise<Position> {
     const database = this.#store.getOrCreate(name)
-    const { announced } = database.committer.reception
+    const { announced, refusal } = database.committer.reception
     database.committer.concludeReceived(applied)
     await this.#store.settle(database)
     const { position } = database
     if (announced !== undefined) this.#supersede(database, announced)
     this.#store.discardIfEmpty(database)
+    if (!applied && refusal !== undefined) throw new Error(`Cannot write to ${name}`, { cause: refusal })
     return position
   }
 
