@@ -71,7 +71,7 @@ export class ReplicaDatabase {
         return
       }
       if (session !== undefined) await this.#endLog()
-      if (await this.#applyWithJournal(body)) return
+      if (await this.#applyWithJournal(body, session !== undefined)) return
     }
     throw new Error(`Cannot write to ${this.#paths.database}: its journal mode changes all the time`)
   }
@@ -102,8 +102,11 @@ export class ReplicaDatabase {
     await retry(async () => (await this.#openLog()) === undefined || this.#leave(), what, busyTimeoutMs, signal)
   }
 
-  /** False when the database turns out to have a log, or had to be recovered first: look again. */
-  async #applyWithJournal(body: LtxBody): Promise<boolean> {
+  /**
+   * False when the database turns out to have a log, or had to be recovered first: look again. One whose log has just `ended` still says
+   * that it is in WAL mode; with EXCLUSIVE, and no log, that makes no difference.
+   */
+  async #applyWithJournal(body: LtxBody, ended: boolean): Promise<boolean> {
     const fd = fs.openSync(this.#paths.database, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644)
     const locks = new DatabaseLocks(fd)
     const { busyTimeoutMs, signal } = this.#options
@@ -112,7 +115,7 @@ export class ReplicaDatabase {
     try {
       await retry(() => (locks.shared() && locks.reserved()) || releasing(locks), what, busyTimeoutMs, signal)
       hot = isHot(this.#paths, fd)
-      if (hot || (fs.fstatSync(fd).size > 0 && hasLog(this.#paths, fd))) return false
+      if (hot || (ended ? hasFrames(this.#paths) : fs.fstatSync(fd).size > 0 && hasLog(this.#paths, fd))) return false
       const plan = planTransaction(fd, body)
       await retry(() => locks.exclusive(), what, busyTimeoutMs, signal)
       hot = true
@@ -189,6 +192,10 @@ function hasLog(paths: DatabasePaths, fd: number): boolean {
   readPadded(fd, bytes, 0)
   const header = parseDatabaseHeader(bytes)
   if (header !== undefined && isWalMode(header)) return true
+  return hasFrames(paths)
+}
+
+function hasFrames(paths: DatabasePaths): boolean {
   return (fs.statSync(paths.wal, { throwIfNoEntry: false })?.size ?? 0) > 0
 }
 

@@ -12,7 +12,7 @@ import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
 import { litefsScript, run, startMount } from './harness.js'
 import { sqlite } from './judges.js'
-import { inSync, type Pair, same, startReplica } from './replicas.js'
+import { freePort, inSync, type Pair, same, startReplica } from './replicas.js'
 
 const VANISH_MS = 60_000
 const worker = fileURLToPath(new URL('accounts.js', import.meta.url))
@@ -199,4 +199,25 @@ t.test("a replica that has a history of its own keeps it aside and takes the pri
   await pair.replica.stop()
   pair.replica = await startReplica(t, primary.url, { dataDir: alone.dataDir })
   await same(t, pair, 'a.db')
+})
+
+t.test('a snapshot with another page size takes the place of a database in WAL mode', async (t) => {
+  const port = await freePort()
+  const primary = await startMount(t, { configExtra: { http: { addr: `127.0.0.1:${port}` } } })
+  const url = `http://127.0.0.1:${port}`
+  const file = path.join(primary.dir, 'wal.db')
+  await sqlite(file, 'PRAGMA journal_mode=wal; CREATE TABLE t(a); INSERT INTO t VALUES(1);')
+  const first = await startReplica(t, url)
+  await same(t, { primary, replica: first }, 'wal.db')
+  await first.stop()
+  await primary.stop()
+  // To go over to another cluster is the operator's decision.
+  await rm(path.join(first.dataDir, 'clusterid'))
+  const other = await startMount(t, { configExtra: { http: { addr: `127.0.0.1:${port}` } } })
+  await sqlite(
+    path.join(other.dir, 'wal.db'),
+    'PRAGMA page_size=8192; PRAGMA journal_mode=wal; CREATE TABLE t(a); INSERT INTO t VALUES(2); INSERT INTO t VALUES(3); INSERT INTO t VALUES(4);',
+  )
+  const replica = await startReplica(t, url, { dataDir: first.dataDir, mountDir: first.dir })
+  await same(t, { primary: other, replica }, 'wal.db')
 })
