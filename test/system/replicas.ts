@@ -16,7 +16,7 @@ export interface Pair {
 
 /** Starts a replica of the primary at `url`; it calls the primary "first", and tries again soon. */
 export function startReplica(t: Test, url: string, options: MountOptions = {}): Promise<Mount> {
-  const lease = { type: 'static', candidate: false, hostname: 'first', 'advertise-url': url, 'reconnect-delay': '50ms' }
+  const lease = { type: 'static', candidate: false, hostname: 'first', 'advertise-url': url, 'reconnect-delay': '20ms' }
   return startMount(t, { ...options, configExtra: { lease, ...options.configExtra } })
 }
 

@@ -138,16 +138,15 @@ t.test('lies are refused, one after the other', async (t) => {
     await eventually(
       `${what}, twice`,
       15_000,
-      async () => (fake.asked > asked + 2 && fake.closed > closed + 1) || undefined,
+      async () => (fake.asked > asked + 1 && fake.closed > closed + 1) || undefined,
     )
     const { ready, reason = '' } = await readiness(replica)
     t.notOk(ready)
     t.match(reason, fault, `${what}: ${reason}`)
     t.equal(await hashes(replica), before, 'nothing changed on disk')
-    for (const name of names) t.equal(await sqlite(path.join(replica.dir, name), 'SELECT a FROM t'), '1\n')
   }
-  t.comment(replica.output())
   t.ok(linesSince(replica, 0, 'cannot follow').length < 20, `of ${fake.asked} attempts few are in the log`)
+  for (const name of names) t.equal(await sqlite(path.join(replica.dir, name), 'SELECT a FROM t'), '1\n')
   await fake.stop()
   const honest = await startMount(t, { dataDir: primary.dataDir, configExtra: addr })
   for (const name of names) {
