@@ -1,18 +1,22 @@
-// The main job on real input: a real application under `litefs mount`, its databases rebuilt from LTX files alone,
-// and the two compared. Ends with code 1 if anything differs.
+// The main job on real input: a real application under `litefs mount`, a replica that follows it, its databases rebuilt from LTX files
+// alone, and all of them compared. On a terminal it stays up until Ctrl-C for you to play with; otherwise, and with --once, it ends by
+// itself. Ends with code 1 if anything differs.
 import assert from 'node:assert/strict'
-import { mkdtemp, open, readdir, readFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, readdir, readFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { litefsScript, removeDirectory, startMount } from '../bench/mount.js'
+import { parseArgs } from 'node:util'
+import { litefsScript, removeDirectory, startMount, startReplica } from '../bench/mount.js'
 import { readInput } from './demo/input.js'
 import { run } from './demo/run.js'
 import { useShell } from './demo/shell.js'
 
 const TIMEOUT_MS = 60_000
 const POSITION_TIMEOUT_MS = 5_000
+const REPLICA_TIMEOUT_MS = 20_000
+const LOOK_MS = 10
 const TRAILER_SIZE = 16 // LTX: post-apply checksum and file checksum, 8 bytes each
 const serverScript = fileURLToPath(new URL('notes/server.js', import.meta.url))
 const inspectScript = fileURLToPath(new URL('demo/inspect.js', import.meta.url))
@@ -109,7 +113,7 @@ async function rebuild({ name, position, seen }, dataPath, directory, signal) {
   console.log('  integrity_check             ok, ok')
 }
 
-/** @returns {Promise<{ name: string, position: object, seen: object }[]>} each database as seen through the mount */
+/** @returns {Promise<string[]>} the databases that were made */
 async function useMount(mount, url, signal) {
   const before = await readPosition(mount.mountPath, 'notes.db')
   console.log(`The notes application runs under litefs at ${url}`)
@@ -124,40 +128,117 @@ async function useMount(mount, url, signal) {
   else console.log('  (there is no sqlite3 shell here to use beside it)')
   await waitForTxid(mount.mountPath, 'notes.db', before.txid + transactions + (shell ? 1 : 0), signal)
 
+  return ['notes.db', ...(shell?.databases ?? [])]
+}
+
+/** Waits until the replica is where the primary is, and compares what a SQLite client reads on each. */
+async function compareReplica({ primary, replica }, names, signal) {
   const results = []
-  for (const name of ['notes.db', ...(shell?.databases ?? [])]) {
-    const seen = await inspect(path.join(mount.mountPath, name), signal)
-    results.push({ name, position: await readPosition(mount.mountPath, name), seen })
+  for (const name of names) {
+    const position = await readPosition(primary.mountPath, name)
+    const waitedMs = await waitForPosition(replica.mountPath, name, position, signal)
+    const seen = await inspect(path.join(primary.mountPath, name), signal)
+    const there = await inspect(path.join(replica.mountPath, name), signal)
+    assert.deepEqual(there, seen, `${name} on the replica equals ${name} on the primary`)
+    results.push({ name, position, seen })
+    console.log(`  ${name}: ${there.rows} rows on the replica at ${position.text}, after ${waitedMs.toFixed(0)} ms`)
   }
+  const lag = (await readFile(path.join(replica.mountPath, '.lag'), 'utf8')).trim()
+  console.log(`  ${path.join(replica.mountPath, '.lag')}: ${Number(lag)} ms behind`)
   return results
 }
 
-async function demo(cleanups, signal) {
+async function waitForPosition(mountPath, name, wanted, signal) {
+  const start = performance.now()
+  for (;;) {
+    const found = await readPosition(mountPath, name).catch(() => undefined)
+    const waitedMs = performance.now() - start
+    if (found?.text === wanted.text) return waitedMs
+    assert.ok(waitedMs < REPLICA_TIMEOUT_MS, `${name} arrives: it is at ${found?.text}, not ${wanted.text}`)
+    await delay(LOOK_MS, undefined, { signal })
+  }
+}
+
+/** Resolves with the first Ctrl-C. */
+async function play({ primary, replica }, url) {
+  const [ours, theirs] = [primary, replica].map(({ mountPath }) => path.join(mountPath, 'notes.db'))
+  console.log('\nBoth stay up until you press Ctrl-C. Try, in another terminal:')
+  console.log(`  sqlite3 ${ours} "INSERT INTO notes(body) VALUES ('hello')"`)
+  console.log(`  sqlite3 ${theirs} "SELECT * FROM notes ORDER BY id DESC LIMIT 1"`)
+  console.log(`  sqlite3 ${theirs} "DELETE FROM notes"          # refused: it is a replica`)
+  console.log(`  cat ${theirs}-pos ${path.join(replica.mountPath, '.lag')} ${path.join(replica.mountPath, '.primary')}`)
+  console.log(`  node ${litefsScript} status -url ${primary.url}`)
+  console.log(`  the application: ${url}   the nodes: ${primary.url}/databases  ${replica.url}/databases`)
+  const keepAlive = setInterval(() => {}, 2 ** 30)
+  await new Promise((resolve) => process.once('SIGINT', resolve))
+  clearInterval(keepAlive)
+  console.log('')
+}
+
+async function startNodes(directory, cleanups) {
+  const [first, second] = [path.join(directory, 'primary'), path.join(directory, 'replica')]
+  for (const each of [first, second]) {
+    await mkdir(each)
+    cleanups.push(() => removeDirectory(each))
+  }
+  const env = { ...process.env, DATABASE: path.join(first, 'mount/notes.db'), PORT: '0' }
+  const primary = await startMount(first, { command: [process.execPath, serverScript], env })
+  cleanups.push(primary.stop)
+  const replica = await startReplica(second, primary.url)
+  cleanups.push(replica.stop)
+  return { primary, replica }
+}
+
+/** `limit` is told when the time for the demo begins, and when it stops to count. */
+async function demo(cleanups, { stay, limit, signal }) {
+  limit.start()
   const directory = await mkdtemp(path.join(os.tmpdir(), 'litefs-demo-'))
   cleanups.push(() => removeDirectory(directory))
-  const env = { ...process.env, DATABASE: path.join(directory, 'mount/notes.db'), PORT: '0' }
-  const mount = await startMount(directory, { command: [process.execPath, serverScript], env })
-  cleanups.push(mount.stop)
-  const [, url] = await mount.output.waitFor(/notes listening on (\S+)/, POSITION_TIMEOUT_MS)
-  const databases = await useMount(mount, url, signal)
+  const nodes = await startNodes(directory, cleanups)
+  const { primary, replica } = nodes
+  const [, url] = await primary.output.waitFor(/notes listening on (\S+)/, POSITION_TIMEOUT_MS)
+  const names = await useMount(primary, url, signal)
+  console.log(`A replica follows ${primary.url}:`)
+  let databases = await compareReplica(nodes, names, signal)
+  if (stay) {
+    limit.stop()
+    await play(nodes, url)
+    limit.start()
+    console.log('What the replica has now:')
+    databases = await compareReplica(nodes, names, signal)
+  }
 
-  assert.equal(await mount.stop(), 0, `litefs ends with code 0 on SIGTERM:\n${mount.output.text()}`)
-  console.log('Application and daemon stopped.')
-  for (const database of databases) await rebuild(database, mount.dataPath, directory, signal)
-  console.log('\nContent verified: what went in through the mount is what the LTX files hold.')
+  assert.equal(await replica.stop(), 0, `the replica ends with code 0 on SIGTERM:\n${replica.output.text()}`)
+  assert.equal(await primary.stop(), 0, `litefs ends with code 0 on SIGTERM:\n${primary.output.text()}`)
+  console.log('Application and daemons stopped.')
+  for (const database of databases) await rebuild(database, primary.dataPath, directory, signal)
+  console.log('\nContent verified: what went in through the mount is on the replica, and is what the LTX files hold.')
+  limit.stop()
 }
 
 async function main() {
+  const { values } = parseArgs({ options: { once: { type: 'boolean', default: false } } })
+  const stay = process.stdin.isTTY === true && !values.once
   const interruption = new AbortController()
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-    process.once(name, () => interruption.abort(new Error(`Stopped by ${name}`)))
+  const interrupt = (name) => interruption.abort(new Error(`Stopped by ${name}`))
+  for (const name of ['SIGTERM', 'SIGHUP']) process.once(name, () => interrupt(name))
+  const onInterrupt = () => interrupt('SIGINT')
+  let timer
+  const limit = {
+    start: () => {
+      process.once('SIGINT', onInterrupt)
+      timer = setTimeout(() => interruption.abort(new Error('It took too long')), TIMEOUT_MS)
+    },
+    stop: () => {
+      process.off('SIGINT', onInterrupt)
+      clearTimeout(timer)
+    },
   }
-  const timer = setTimeout(() => interruption.abort(new Error('It took too long')), TIMEOUT_MS)
   const cleanups = []
   try {
-    await demo(cleanups, interruption.signal)
+    await demo(cleanups, { stay, limit, signal: interruption.signal })
   } finally {
-    clearTimeout(timer)
+    limit.stop()
     for (const cleanup of cleanups.reverse()) await cleanup()
   }
 }
