@@ -1,0 +1,34 @@
+// The README's first command, as somebody at a terminal has it: everything is checked, and it stays up until Ctrl-C.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { run } from './harness.js'
+
+const demo = fileURLToPath(new URL('../../examples/demo.js', import.meta.url))
+
+t.test('the demo stays up for whoever is at a terminal, and verifies what he did', async (t) => {
+  const child = spawn('script', ['-qec', `${process.execPath} ${demo}`, '/dev/null'], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  })
+  t.teardown(() => child.kill('SIGTERM'))
+  let printed = ''
+  const exited = once(child, 'exit')
+  for await (const chunk of child.stdout.setEncoding('utf8')) {
+    const wasUp = printed.includes('Both stay up')
+    printed += chunk
+    if (wasUp || !printed.includes('the application: ')) continue
+    const [, ours = ''] = /sqlite3 (\S+) "INSERT/.exec(printed) ?? []
+    const added = await run('sqlite3', [ours], { input: "CREATE TABLE mine(a); INSERT INTO mine VALUES('hello');" })
+    t.match(added, { code: 0, stderr: '' })
+    const [, theirs = ''] = /sqlite3 (\S+) "DELETE/.exec(printed) ?? []
+    t.match((await run('sqlite3', [theirs], { input: 'DELETE FROM notes;' })).stderr, /disk I\/O error|readonly/)
+    t.match((await run('cat', [path.join(path.dirname(theirs), '.primary')])).stdout, 'primary\n')
+    child.stdin.write('\x03')
+  }
+  await exited
+  t.equal(child.exitCode, 0, printed)
+  t.match(printed, /What the replica has now:\r?\n {2}notes\.db: \d+ rows on the replica/)
+  t.match(printed, 'Content verified')
+})
