@@ -115,11 +115,6 @@ export class Database {
     return this.#writeCounts
   }
 
-  /** Changes whenever a transaction was taken back. */
-  get undoCount(): number {
-    return this.committer.undoCount
-  }
-
   /**
    * Keeps the database as it is after its newest transaction, which may still be taken back, for a reader, who ends it with `thaw`. Undefined
    * while the database file holds pages of an unfinished transaction. Throws a system error.
@@ -256,6 +251,13 @@ export class Database {
     return undefined
   }
 
+  /** Moves the journal to another path; see RollbackJournal. What its transaction wrote is one without a journal from now on. */
+  giveUpJournal(target: string): BackingFile | undefined {
+    const journal = this.#rollback.moveJournal(this.layout.journal, target)
+    if (this.#journal.pending) this.#watcher.unjournaled(this)
+    return journal
+  }
+
   /** Captures that the database is gone; undefined when it has no pages anyway. */
   captureDrop(): Captured | undefined {
     const { state } = this.committer
@@ -275,11 +277,6 @@ export class Database {
       const pages = contentOf(file, source.state, this.state)
       return this.committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: true })
     })
-  }
-
-  /** Takes back what was captured last. */
-  undo(captured: Captured): void {
-    this.committer.undo(captured)
   }
 
   /**

@@ -1,3 +1,4 @@
+import fs from 'node:fs'
 import { superJournalName } from '../sqlite/journal.js'
 import type { BackingFile } from './backing-file.js'
 import type { JournalCapture } from './capture-journal.js'
@@ -77,6 +78,15 @@ export class RollbackJournal {
     }
     file.sync()
     this.#capture.synced()
+  }
+
+  /** Moves the journal to another path; returns it where somebody has it open. Throws a system error; then it is where it was. */
+  moveJournal(from: string, to: string): BackingFile | undefined {
+    if (this.#hot) this.#spill()
+    this.#files.flush('journal')
+    fs.renameSync(from, to)
+    this.ended()
+    return this.#files.surrender('journal')
   }
 
   /** The journal is gone, truncated or zeroed. */

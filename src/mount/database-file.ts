@@ -59,7 +59,7 @@ export class DatabaseFile implements MountFile {
 
   attributes(linked: boolean): FileAttributes {
     const stat = this.#file?.stat() ?? this.database.files.stat(this.kind)
-    const { mode, uid, gid } = this.#owners.of(this.database)
+    const { mode, uid, gid } = this.#owners.ofFile(this.database, this.kind)
     return {
       size: stat.size,
       blocks: stat.blocks,
@@ -78,12 +78,13 @@ export class DatabaseFile implements MountFile {
     return OPEN_FLAGS
   }
 
-  /** Creates the file, or opens it where it exists. Journal, WAL and wal-index are the database's owner's, whoever makes them. */
+  /** Creates the file, or opens it where it exists. */
   create(ownership: Ownership): number {
-    const isNew = this.kind === 'database' && !this.database.files.exists('database')
+    const isNew = !this.database.files.exists(this.kind)
     if (this.#file === undefined) this.#file = this.database.files.create(this.kind)
     this.#opens++
-    if (isNew) this.#owners.set(this.database, ownership)
+    if (isNew && this.kind === 'database') this.#owners.set(this.database, ownership)
+    else if (isNew) this.#owners.forgetFile(this.database, this.kind)
     return OPEN_FLAGS
   }
 
@@ -123,9 +124,9 @@ export class DatabaseFile implements MountFile {
   }
 
   setOwnership({ mode, uid, gid }: OwnershipChanges): void {
-    if (this.kind !== 'database') return
-    const now = this.#owners.of(this.database)
-    this.#owners.set(this.database, { mode: mode ?? now.mode, uid: uid ?? now.uid, gid: gid ?? now.gid })
+    const now = this.#owners.ofFile(this.database, this.kind)
+    const chosen = { mode: mode ?? now.mode, uid: uid ?? now.uid, gid: gid ?? now.gid }
+    this.#owners.setFile(this.database, this.kind, chosen)
   }
 
   sync(): void {

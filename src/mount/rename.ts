@@ -1,5 +1,6 @@
 import fs from 'node:fs'
 import { constants } from 'node:os'
+import type { Database } from '../db/database.js'
 import { FuseError } from '../fuse/errno.js'
 import type { Relocation } from '../store/relocation.js'
 import type { Store } from '../store/store.js'
@@ -54,7 +55,9 @@ export class Rename {
     this.#checkTypes(source.file, replaced, to)
     kinds.decide(source)
     const { file } = source
+    const side = this.#sideOf(to)
     if (file instanceof DatabaseFile && file.kind !== 'database') this.#moveSideFile(source, file, replaced, to)
+    else if (file instanceof PlainFile && side?.kind === 'journal') this.#takeJournal(source, file, side.database, to)
     else store.relocate(this.#plan(file, from, replaced, to))
     inodes.move(source, parent, name)
     this.#renamed(source)
@@ -98,6 +101,10 @@ export class Rename {
   #moveSideFile(source: Inode, file: DatabaseFile, replaced: MountFile | undefined, to: string): void {
     const { store, owners } = this.#parts
     const { database, kind } = file
+    if (kind === 'journal' && replaced === undefined && this.#sideOf(to) === undefined) {
+      this.#moveJournal(source, file, to)
+      return
+    }
     if (database.busyWith !== undefined || database.files.isOpen(kind)) throw new FuseError(EBUSY)
     const side = this.#sideOf(to)
     if (side !== undefined && side.kind !== kind) throw new FuseError(EINVAL)
@@ -111,6 +118,27 @@ export class Rename {
     source.file =
       side === undefined ? new PlainFile(store.local, to, undefined, 0) : new DatabaseFile(side.database, kind, owners)
     store.discardIfEmpty(database)
+  }
+
+  /** A journal, and with it the way back from the transaction that it belongs to. Whoever has it open goes on with it. */
+  #moveJournal(source: Inode, { database, opens }: DatabaseFile, to: string): void {
+    const { store } = this.#parts
+    const ownership = this.#parts.owners.ofFile(database, 'journal')
+    const journal = database.giveUpJournal(store.local.path(to))
+    store.local.own(to, ownership)
+    store.local.changed(to)
+    source.file = new PlainFile(store.local, to, journal, opens)
+    store.discardIfEmpty(database)
+  }
+
+  /** A plain file becomes the journal of a database that has none: the next reader rolls back what is in it. */
+  #takeJournal(source: Inode, file: PlainFile, database: Database, to: string): void {
+    const { store, owners } = this.#parts
+    if (file.opens > 0 || database.files.exists('journal')) throw new FuseError(EBUSY)
+    fs.renameSync(store.local.path(file.name), database.layout.journal)
+    store.local.changed(to)
+    owners.forgetFile(database, 'journal')
+    source.file = new DatabaseFile(database, 'journal', owners)
   }
 
   /** The database whose side file a path is; undefined where there is no such database. */

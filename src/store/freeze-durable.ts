@@ -22,7 +22,7 @@ const UNFINISHED_LIMIT_MS = 30_000
 export async function freezeDurable(database: Database, parts: FreezeParts): Promise<PageFreeze> {
   const start = Date.now()
   for (;;) {
-    const { undoCount } = database
+    const { undoCount } = database.committer
     const freeze = database.freeze((error) => parts.onFailure(error))
     if (freeze !== undefined && (await isFinal(database, freeze, undoCount, parts))) return freeze
     if (freeze !== undefined) database.thaw(freeze)
@@ -42,11 +42,11 @@ async function isFinal(
 ): Promise<boolean> {
   try {
     await freeze.prepare()
-    while (parts.durableTxid() < freeze.pages.position.txid && database.undoCount === undoCount) {
+    while (parts.durableTxid() < freeze.pages.position.txid && database.committer.undoCount === undoCount) {
       await delay(PAUSE_MS)
       await parts.settle()
     }
-    return database.undoCount === undoCount
+    return database.committer.undoCount === undoCount
   } catch (error) {
     database.thaw(freeze)
     throw error

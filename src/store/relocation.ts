@@ -63,7 +63,7 @@ export function relocate(dataDir: string, relocation: Relocation): void {
   } catch (error) {
     takeStepsBack(dataDir, steps)
     endIntent(dataDir)
-    for (const { database, transaction } of captured.reverse()) database.undo(transaction)
+    for (const { database, transaction } of captured.reverse()) database.committer.undo(transaction)
     throw error
   }
   for (const move of moves) handOver(move, isCaptured.has(move))

@@ -150,6 +150,36 @@ for flags in (1, 2): print(libc.renameat2(-100, a, -100, b, flags), ctypes.get_e
   t.equal((await run('python3', ['-c', python, at('q.db'), at('x.db')])).stdout, '-1 17\n-1 22\n', 'EEXIST and EINVAL')
 })
 
+t.test("a side file's mode is its own, and a journal can be taken away and brought back", async (t) => {
+  const mount = await startMount(t)
+  const at = (name: string) => path.join(mount.dir, name)
+  const shell = new Shell(at('modes.db'))
+  await shell.execute('PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)')
+  const modes =
+    'cd "$1"; chmod 640 modes.db; chmod 400 modes.db-wal; chown 5:6 modes.db-shm; stat -c "%a %u %n" modes.db*'
+  const { stdout } = await run('sh', ['-c', modes, 'sh', mount.dir])
+  t.match(stdout, '640 0 modes.db\n')
+  t.match(stdout, '640 5 modes.db-shm\n')
+  t.match(stdout, '400 0 modes.db-wal\n')
+  await shell.close()
+  const again = new Shell(at('modes.db'))
+  await again.execute('INSERT INTO t VALUES(2)')
+  t.match((await run('stat', ['-c', '%a', at('modes.db-wal')])).stdout, '640\n', "a new one is as the database's")
+  await again.close()
+
+  // As SQLite's own pager1.test does: the commit finds no journal to remove, and the journal brought back undoes it.
+  const database = new Shell(at('j.db'))
+  await database.execute("CREATE TABLE t(x); INSERT INTO t VALUES('one')")
+  await database.execute("BEGIN; INSERT INTO t VALUES('two')")
+  await move(t, at('j.db-journal'), at('bak'))
+  await t.rejects(database.execute('COMMIT'), { message: /disk I.O error/ })
+  await move(t, at('bak'), at('j.db-journal'))
+  t.match(await sqlite(at('j.db'), 'SELECT x FROM t'), /^one\n$/)
+  t.equal((await readdir(mount.dir)).includes('j.db-journal'), false, 'it was rolled back')
+  await database.close()
+  await agree(t, mount, 'j.db')
+})
+
 t.test('a file turns out to be a database, or none', async (t) => {
   const mount = await startMount(t)
   const at = (name: string) => path.join(mount.dir, name)
