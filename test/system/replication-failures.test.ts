@@ -13,7 +13,7 @@ import { durationOf, seededRandom, startChildrenPlain } from './rounds.js'
 t.setTimeout(60 * 60_000)
 startChildrenPlain()
 
-const DURATION_MS = durationOf(12_000)
+const DURATION_MS = durationOf(8_000)
 const LONGEST_ROUND_MS = 2000
 const NAMES = ['wal.db', 'delete.db', 'truncate.db', 'persist.db', 'mixed.db']
 
@@ -104,7 +104,7 @@ async function judge(
     await endClient(station, false)
     for (const name of NAMES) {
       await same(t, pair, name)
-      await agree(t, station.mount, name)
+      if (station === others[0]) await agree(t, station.mount, name)
     }
   }
 }
