@@ -9,7 +9,7 @@ import type { RunningServer } from './http/server.js'
 import { formatNodeId, LocalNode } from './local-node.js'
 import type { Log } from './log.js'
 import { type FileSystemThread, startFileSystemThread } from './mount/file-system-thread.js'
-import { Replica } from './replica.js'
+import type { Replica } from './replica.js'
 import { Identity } from './store/identity.js'
 
 /** A node that serves its mount. */
@@ -50,7 +50,7 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
     await thread.stop()
     throw error
   }
-  const replica = config.lease.candidate ? undefined : replicaOf(config, thread, identity, log)
+  const replica = config.lease.candidate ? undefined : await replicaOf(config, thread, identity, log)
   const local = localNode(config, thread, identity, replica)
   const server = await startServer(config, local, log).catch(async (error) => {
     await stop(mountDir, thread, log)
@@ -80,8 +80,10 @@ function primaryName({ lease }: Config): string {
   return lease.hostname || new URL(lease['advertise-url']).hostname
 }
 
-function replicaOf(config: Config, thread: FileSystemThread, identity: Identity, log: Log): Replica {
+async function replicaOf(config: Config, thread: FileSystemThread, identity: Identity, log: Log): Promise<Replica> {
   const { lease, data, fuse } = config
+  // A primary starts faster without.
+  const { Replica } = await import('./replica.js')
   return new Replica(
     thread,
     {

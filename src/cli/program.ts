@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { fromGoFlags, splitAtDashes } from './go-flags.js'
-import { type MountArguments, mount, type StartNode } from './mount.js'
+import type { MountArguments, StartNode } from './mount.js'
 import { VERSION } from './version.js'
 
 export interface ProgramParts {
@@ -22,6 +22,8 @@ export async function runProgram(args: readonly string[], parts: ProgramParts): 
     .version(VERSION_LINE, '--version', 'print the version')
     .enablePositionalOptions()
   const mountCommand = createMountCommand(tail, async (mountArgs) => {
+    // Loaded when it is needed, with all that reads configurations: the other commands start faster without.
+    const { mount } = await import('./mount.js')
     exitCode = await mount(mountArgs, parts.startNode)
   })
   program.addCommand(mountCommand)

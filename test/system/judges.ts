@@ -4,9 +4,10 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
-import { litefsScript, run } from './harness.js'
+import { listLtxDirectory } from '../../src/db/ltx-directory.js'
+import { rebuildDatabase } from '../../src/db/ltx-rebuild.js'
+import { run } from './harness.js'
 
-const REBUILD_TIMEOUT_MS = 5 * 60_000
 const PENDING_BYTE = 0x40000000 // sqlite3.c; its page is never part of a checksum
 const PAGE_SIZE_OFFSET = 16 // fileformat2.html, 1.3; the value 1 means 65536
 
@@ -41,11 +42,8 @@ export function ltxDirOf(dataDir: string, name: string): string {
 /** Rebuilds a database from its LTX files alone, into a file beside the data directory, and gives its path. */
 export async function rebuildFromLtx(dataDir: string, name: string): Promise<string> {
   const outputPath = path.join(path.dirname(dataDir), `rebuilt-${process.hrtime.bigint()}-${path.basename(name)}`)
-  const ltxDir = ltxDirOf(dataDir, name)
-  const { code, stderr } = await run(process.execPath, [litefsScript, 'ltx', 'apply', '-o', outputPath, ltxDir], {
-    timeoutMs: REBUILD_TIMEOUT_MS,
-  })
-  if (code !== 0) throw new Error(`Cannot rebuild ${name} from ${ltxDir}: ${stderr}`)
+  const files = listLtxDirectory(ltxDirOf(dataDir, name)).map(({ path }) => path)
+  await rebuildDatabase(outputPath, files)
   return outputPath
 }
 
