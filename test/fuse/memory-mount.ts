@@ -50,7 +50,6 @@ export async function startMemoryMount(
   const options: ServerOptions = { dir, forwardLocks: false, allowOther: false, record: false, ...changes }
   const server = fork(SERVER, [JSON.stringify(options)], {
     execArgv: process.execArgv.filter((argument) => argument.includes('@tapjs/typescript')),
-    env: { ...process.env, NODE_OPTIONS: '' },
     stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     ...(uid === undefined ? {} : { uid, gid: uid }),
   })

@@ -16,11 +16,10 @@ import {
   type LedgerKind,
   Writer,
 } from './ledger.js'
-import { isLong, roundsOf, seededRandom, startChildrenPlain } from './rounds.js'
+import { isLong, roundsOf, seededRandom } from './rounds.js'
 import { Shell, tracedShell } from './shell.js'
 
 t.setTimeout(30 * 60_000)
-startChildrenPlain()
 
 const RANDOM_KILLS = roundsOf(20)
 const KILLS_BETWEEN_AGREEMENTS = 10

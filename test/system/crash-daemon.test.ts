@@ -19,11 +19,10 @@ import {
   type Ledger,
   Writer,
 } from './ledger.js'
-import { roundsOf, seededRandom, startChildrenPlain } from './rounds.js'
+import { roundsOf, seededRandom } from './rounds.js'
 import { Shell } from './shell.js'
 
 t.setTimeout(60 * 60_000)
-startChildrenPlain()
 
 const ROUNDS = roundsOf(6)
 const ROUNDS_BETWEEN_AGREEMENTS = 3

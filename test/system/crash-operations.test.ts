@@ -9,10 +9,9 @@ import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
 import { type Mount, run, startMount } from './harness.js'
 import { contentHash, integrityCheck, sqlite } from './judges.js'
-import { roundsOf, seededRandom, startChildrenPlain } from './rounds.js'
+import { roundsOf, seededRandom } from './rounds.js'
 
 t.setTimeout(60 * 60_000)
-startChildrenPlain()
 
 const ROUNDS = roundsOf(3)
 const LONGEST_MS = 120

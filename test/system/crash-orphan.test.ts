@@ -6,11 +6,10 @@ import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
 import { type Mount, startMount } from './harness.js'
 import { positionOf, sqlite } from './judges.js'
-import { isLong, startChildrenPlain } from './rounds.js'
+import { isLong } from './rounds.js'
 import { Shell, tracedShell } from './shell.js'
 
 t.setTimeout(10 * 60_000)
-startChildrenPlain()
 
 /** In short form only some of a transaction's writes are tried. */
 const STRIDE = isLong ? 1 : 3

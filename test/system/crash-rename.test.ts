@@ -7,10 +7,9 @@ import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
 import { type Mount, run, startMount } from './harness.js'
 import { sqlite } from './judges.js'
-import { isLong, roundsOf, seededRandom, startChildrenPlain } from './rounds.js'
+import { isLong, roundsOf, seededRandom } from './rounds.js'
 
 t.setTimeout(60 * 60_000)
-startChildrenPlain()
 
 const ROUNDS = roundsOf(1)
 /** In short form only some of the steps are tried. */

@@ -40,6 +40,8 @@ export interface Mount {
   output(): string
   /** SIGTERM; gives the exit code, null when a signal ended it. */
   stop(): Promise<number | null>
+  /** Waits until it has ended by itself, and gives the exit code. */
+  ended(): Promise<number | null>
   /** Sends the daemon, not its application, a signal that ends it. A killed daemon leaves a stale mount behind. */
   kill(signal: NodeJS.Signals): Promise<void>
   /** Resolves once this text was printed, at any time since the start. */
@@ -123,6 +125,10 @@ function mountOf(
     output: output.text,
     stop: async () => {
       await end('SIGTERM')
+      return child.exitCode
+    },
+    ended: async () => {
+      await exited
       return child.exitCode
     },
     kill: end,

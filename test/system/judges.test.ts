@@ -3,6 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { run } from './harness.js'
 import { checksumAsRead, checksumFromScratch, contentHash, crc64Iso, integrityCheck, sqlite } from './judges.js'
 
 const fixtures = fileURLToPath(new URL('../../../shared/fixtures/ltx-v1', import.meta.url))
@@ -44,4 +45,9 @@ t.test('the judges see content, not files', async (t) => {
   await writeFile(second, (await readFile(first)).fill(0x55, 4096))
   await t.rejects(integrityCheck(second), /malformed/)
   await t.rejects(sqlite(first, 'SELECT * FROM missing;'), /no such table/)
+})
+
+t.test("a child process has none of tap's hooks, which take longer than its start", async (t) => {
+  const { stdout } = await run(process.execPath, ['-p', "'NODE_OPTIONS' in process.env"])
+  t.equal(stdout, 'false\n')
 })

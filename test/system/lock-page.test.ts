@@ -6,10 +6,9 @@ import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
 import { run, startMount } from './harness.js'
 import { sqlite } from './judges.js'
-import { isLong, startChildrenPlain } from './rounds.js'
+import { isLong } from './rounds.js'
 
 t.setTimeout(30 * 60_000)
-startChildrenPlain()
 
 const PENDING_BYTE = 0x40000000
 const COPY_TIMEOUT_MS = 5 * 60_000

@@ -9,10 +9,7 @@ import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
 import { type Mount, run, startMount } from './harness.js'
 import { contentHash, positionOf, sqlite } from './judges.js'
-import { startChildrenPlain } from './rounds.js'
 import { Shell } from './shell.js'
-
-startChildrenPlain()
 
 /** Many times what the daemon lets pass between two looks (src/store/unjournaled.ts). */
 const LONG_PAUSE_MS = 500

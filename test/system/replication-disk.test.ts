@@ -8,10 +8,7 @@ import { createBank, startBankClient } from './bank.js'
 import { run, startMount } from './harness.js'
 import { integrityCheck, positionOf, sqlite } from './judges.js'
 import { eventually, inSync, linesSince, same, startReplica } from './replicas.js'
-import { startChildrenPlain } from './rounds.js'
 import { smallDisk } from './small-disk.js'
-
-startChildrenPlain()
 
 const FULL_MS = 3000
 /** Room for the log's two segments of 8 MiB and for what a writer does in some seconds. */

@@ -8,10 +8,9 @@ import { type BankClient, createBank, startBankClient } from './bank.js'
 import { type Mount, startMount } from './harness.js'
 import { positionOf } from './judges.js'
 import { applierOf, eventually, freePort, inSync, same, startReplica } from './replicas.js'
-import { durationOf, seededRandom, startChildrenPlain } from './rounds.js'
+import { durationOf, seededRandom } from './rounds.js'
 
 t.setTimeout(60 * 60_000)
-startChildrenPlain()
 
 const DURATION_MS = durationOf(8_000)
 const LONGEST_ROUND_MS = 2000

@@ -10,9 +10,6 @@ import { startFakePrimary } from './fake-primary.js'
 import { type Mount, run, startMount } from './harness.js'
 import { sqlite } from './judges.js'
 import { eventually, freePort, linesSince, same, startReplica } from './replicas.js'
-import { startChildrenPlain } from './rounds.js'
-
-startChildrenPlain()
 
 type Answer = (positions: PositionMap) => Iterable<Buffer>
 

@@ -8,9 +8,6 @@ import { type Mount, startMount } from './harness.js'
 import { sqlite } from './judges.js'
 import { getIn, type LinkedNamespaces, linkNamespaces } from './namespaces.js'
 import { eventually, inSync, linesSince, same, startReplica } from './replicas.js'
-import { startChildrenPlain } from './rounds.js'
-
-startChildrenPlain()
 
 const PORT = 20202
 /** Three heartbeats, and what it takes to say so on a busy machine. */

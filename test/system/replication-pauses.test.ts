@@ -6,10 +6,7 @@ import t, { type Test } from 'tap'
 import { type Mount, run, startMount } from './harness.js'
 import { integrityCheck, sqlite } from './judges.js'
 import { applierOf, eventually, inSync, linesSince, type Pair, same, startReplica } from './replicas.js'
-import { startChildrenPlain } from './rounds.js'
 import { ACCOUNTS, seeded, startWriter } from './timed-writer.js'
-
-startChildrenPlain()
 
 const BEFORE_MS = 1500
 const PAUSE_MS = 4000

@@ -7,10 +7,7 @@ import { connect } from '../apply/readers.js'
 import { startMount } from './harness.js'
 import { checksumFromScratch, positionOf } from './judges.js'
 import { eventually, inSync, same, startReplica } from './replicas.js'
-import { startChildrenPlain } from './rounds.js'
 import { seeded, startWriter } from './timed-writer.js'
-
-startChildrenPlain()
 
 const HOLD_MS = 4000
 /** From which on a replica cuts its WAL (src/apply/wal-session.ts), and some transactions. */

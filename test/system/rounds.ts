@@ -5,18 +5,12 @@ interface Environment extends NodeJS.ProcessEnv {
   LITEFS_TEST_ROUNDS?: string
   LITEFS_TEST_SECONDS?: string
   LITEFS_TEST_SEED?: string
-  NODE_OPTIONS?: string
 }
 
 const environment: Environment = process.env
 
 /** Whether the long form was asked for. */
 export const isLong = environment.LITEFS_TEST_ROUNDS !== undefined
-
-/** Takes tap's hooks away from child processes, which then start in a tenth of the time. */
-export function startChildrenPlain(): void {
-  delete environment.NODE_OPTIONS
-}
 
 /** Rounds of a test, `usual` where the environment does not say. */
 export function roundsOf(usual: number): number {

@@ -6,11 +6,10 @@ import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
 import { type Mount, startMount } from './harness.js'
 import { positionOf, sqlite } from './judges.js'
-import { isLong, seededRandom, startChildrenPlain } from './rounds.js'
+import { isLong, seededRandom } from './rounds.js'
 import { tracedShell } from './shell.js'
 
 t.setTimeout(30 * 60_000)
-startChildrenPlain()
 
 const HISTORY = { configExtra: { data: { retention: '24h' } } }
 /** The short form leaves out so many calls. */

@@ -7,11 +7,9 @@ import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
 import { run, startMount } from './harness.js'
 import { contentHash, positionOf, sqlite } from './judges.js'
-import { startChildrenPlain } from './rounds.js'
 import { Shell } from './shell.js'
 
 t.setTimeout(10 * 60_000)
-startChildrenPlain()
 
 const HISTORY = { configExtra: { data: { retention: '24h' } } }
 const DATABASES = 300

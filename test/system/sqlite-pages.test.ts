@@ -5,11 +5,9 @@ import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
 import { type Mount, startMount } from './harness.js'
 import { sqlite } from './judges.js'
-import { startChildrenPlain } from './rounds.js'
 import { Shell } from './shell.js'
 
 t.setTimeout(10 * 60_000)
-startChildrenPlain()
 
 const HISTORY = { configExtra: { data: { retention: '24h' } } }
 const SOME_ROWS = `CREATE TABLE t(id INTEGER PRIMARY KEY, b BLOB); CREATE INDEX by_b ON t(b);
