@@ -9,10 +9,8 @@ import { LtxWriter } from './ltx-writer.js'
 import { Slab } from './slab.js'
 import { SpareFiles } from './spare-files.js'
 
-/** How long a commit that did not ask for durability may wait for it, milliseconds (architecture.md, 3). */
+/** How long a commit that did not ask for durability may wait for it, milliseconds (architecture.md, 3); not while a replica waits. */
 const SYNC_DELAY_MS = 10
-/** The same while a replica waits for it. */
-const FOLLOWED_DELAY_MS = 0
 /** Sequence numbers left out at each start, so that no record behind a torn one can line up with new ones. */
 const SEQUENCE_GAP = 1 << 20
 const NOTHING = new Uint8Array(0)
@@ -49,6 +47,7 @@ export class LtxLog implements LtxSink {
   #sequence: number
   #synced: number
   #timer: NodeJS.Timeout | undefined
+  #immediate: NodeJS.Immediate | undefined
   #syncing: Promise<void> | undefined
   #freeing: Promise<void> | undefined
   #failing = false
@@ -130,6 +129,7 @@ export class LtxLog implements LtxSink {
       await this.settle()
     } finally {
       clearTimeout(this.#timer)
+      clearImmediate(this.#immediate)
       await this.#syncing
       await this.#freeing
       for (const segment of this.#segments) segment.close()
@@ -188,16 +188,20 @@ export class LtxLog implements LtxSink {
   }
 
   #scheduleSync(): void {
-    if (this.#timer !== undefined || this.#syncing !== undefined) return
-    const delayMs = this.#watcher.following ? FOLLOWED_DELAY_MS : SYNC_DELAY_MS
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined
-      if (this.#synced >= this.#sequence) return
-      this.#syncing = this.#syncLater().finally(() => {
-        this.#syncing = undefined
-        if (this.#synced < this.#sequence) this.#scheduleSync()
-      })
-    }, delayMs)
+    if (this.#syncing !== undefined || this.#immediate !== undefined) return
+    if (this.#watcher.following) this.#immediate = setImmediate(() => this.#syncNow())
+    else this.#timer ??= setTimeout(() => this.#syncNow(), SYNC_DELAY_MS)
+  }
+
+  #syncNow(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#immediate = undefined
+    if (this.#syncing !== undefined || this.#synced >= this.#sequence) return
+    this.#syncing = this.#syncLater().finally(() => {
+      this.#syncing = undefined
+      if (this.#synced < this.#sequence) this.#scheduleSync()
+    })
   }
 
   /** Never rejects: a commit that waits for the disk hears of a failure itself. */

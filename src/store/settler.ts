@@ -8,7 +8,8 @@ export type ReadWalIndex = (name: string) => Promise<WalIndexHeader | undefined>
 /** Pause before the first look, and the longest pause between two, milliseconds. */
 const FIRST_PAUSE_MS = 10
 const LONGEST_PAUSE_MS = 1000
-/** Every pause while a replica waits for transactions to become final. */
+/** Looks without a pause after each transaction, and the pause between later ones, while a replica waits for it to become final. */
+const EAGER_LOOKS = 3
 const FOLLOWED_PAUSE_MS = 1
 
 /** What is asked of a database. */
@@ -37,7 +38,9 @@ export class Settler {
   readonly #parts: SettlerParts
   readonly #waiting = new Set<SettlingDatabase>()
   #timer: NodeJS.Timeout | undefined
+  #immediate: NodeJS.Immediate | undefined
   #pauseMs = FIRST_PAUSE_MS
+  #eagerLooks = 0
   #looking = false
 
   constructor(readWalIndex: ReadWalIndex, log: Log, parts: SettlerParts) {
@@ -49,9 +52,10 @@ export class Settler {
   /** The database has a provisional transaction. */
   add(database: SettlingDatabase): void {
     this.#waiting.add(database)
-    if (this.#timer !== undefined) return
+    if (this.#parts.following()) this.#eagerLooks = EAGER_LOOKS
+    else if (this.#scheduled) return
     this.#pauseMs = FIRST_PAUSE_MS
-    this.#schedule()
+    this.hasten()
   }
 
   /** Looks once, now. */
@@ -66,36 +70,48 @@ export class Settler {
     if (!database.provisional) this.#parts.settled(database)
   }
 
-  /** Looks often from now on, if somebody waits. */
+  /** Looks as soon and as often as somebody waits for it now. */
   hasten(): void {
-    if (this.#timer === undefined || this.#looking) return
-    clearTimeout(this.#timer)
+    if (this.#looking || this.#waiting.size === 0) return
+    this.#unschedule()
     this.#schedule()
   }
 
   stop(): void {
-    clearTimeout(this.#timer)
+    this.#unschedule()
     this.#waiting.clear()
   }
 
+  get #scheduled(): boolean {
+    return this.#looking || this.#timer !== undefined || this.#immediate !== undefined
+  }
+
+  #unschedule(): void {
+    clearTimeout(this.#timer)
+    clearImmediate(this.#immediate)
+    this.#timer = undefined
+    this.#immediate = undefined
+  }
+
   #schedule(): void {
-    const pauseMs = this.#parts.following() ? FOLLOWED_PAUSE_MS : this.#pauseMs
-    this.#timer = setTimeout(() => {
-      this.#looking = true
-      this.#round().then(
-        () => {
-          this.#looking = false
-          this.#timer = undefined
-          if (this.#waiting.size > 0) this.#schedule()
-        },
-        (error: Error) => {
-          this.#looking = false
-          this.#timer = undefined
-          this.#log.warn(`cannot read a wal-index: ${error.message}`)
-          if (this.#waiting.size > 0) this.#schedule()
-        },
-      )
-    }, pauseMs)
+    const following = this.#parts.following()
+    if (following && this.#eagerLooks > 0) {
+      this.#eagerLooks--
+      this.#immediate = setImmediate(() => this.#look())
+    } else {
+      this.#timer = setTimeout(() => this.#look(), following ? FOLLOWED_PAUSE_MS : this.#pauseMs)
+    }
+  }
+
+  #look(): void {
+    this.#unschedule()
+    this.#looking = true
+    this.#round()
+      .catch((error: Error) => this.#log.warn(`cannot read a wal-index: ${error.message}`))
+      .finally(() => {
+        this.#looking = false
+        if (this.#waiting.size > 0) this.#schedule()
+      })
   }
 
   async #round(): Promise<void> {
