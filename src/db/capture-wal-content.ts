@@ -1,3 +1,5 @@
+import { FRAME_HEADER_SIZE, parseFrameHeader, WAL_HEADER_SIZE } from '../sqlite/wal.js'
+import type { ReadAt } from '../sqlite/wal-scan.js'
 import type { BackingFile } from './backing-file.js'
 import type { Committer } from './committer.js'
 import type { DatabaseFiles } from './database-files.js'
@@ -28,8 +30,31 @@ export function captureWalContent(
   return found
 }
 
+/**
+ * A page by which the database grew without logging it (SQLite leaves out free pages). What SQLite would read there: a frame of the WAL
+ * that ends at `before` or earlier, else the database file, else zeros.
+ */
+export function readUnloggedPage(
+  files: DatabaseFiles,
+  readAt: ReadAt,
+  before: number,
+  pgno: number,
+  into: Uint8Array,
+): void {
+  const frameSize = FRAME_HEADER_SIZE + into.length
+  const bytes = Buffer.alloc(FRAME_HEADER_SIZE)
+  for (let offset = before - frameSize; offset >= WAL_HEADER_SIZE; offset -= frameSize) {
+    readAt(bytes, offset)
+    if (parseFrameHeader(bytes, 0).pgno === pgno) {
+      readAt(into, offset + FRAME_HEADER_SIZE)
+      return
+    }
+  }
+  readDatabasePage(files, pgno, into)
+}
+
 /** A page as the database file has it, zeros where it does not. */
-export function readDatabasePage(files: DatabaseFiles, pgno: number, into: Uint8Array): void {
+function readDatabasePage(files: DatabaseFiles, pgno: number, into: Uint8Array): void {
   const read = (file: BackingFile) => file.read(into, 0, into.length, (pgno - 1) * into.length)
   into.fill(0, files.exists('database') ? files.with('database', read) : 0)
 }

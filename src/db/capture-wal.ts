@@ -1,10 +1,10 @@
 import type { Position } from '../ltx/names.js'
 import { pageChecksum } from '../native.js'
-import { FRAME_HEADER_SIZE, parseFrameHeader, parseWalHeader, WAL_HEADER_SIZE, type WalHeader } from '../sqlite/wal.js'
+import { FRAME_HEADER_SIZE, parseWalHeader, WAL_HEADER_SIZE, type WalHeader } from '../sqlite/wal.js'
 import type { WalIndexHeader } from '../sqlite/wal-index.js'
 import { lastFrames, type ReadAt, type WalCursor, type WalPage, type WalTransaction } from '../sqlite/wal-scan.js'
 import type { BackingFile } from './backing-file.js'
-import { captureWalContent, readDatabasePage } from './capture-wal-content.js'
+import { captureWalContent, readUnloggedPage } from './capture-wal-content.js'
 import type { Captured, Committer } from './committer.js'
 import type { DatabaseFiles } from './database-files.js'
 import { overlaid } from './overlay.js'
@@ -38,6 +38,8 @@ export class WalCapture {
   #page = Buffer.alloc(0)
   /** See `changed`. */
   #changed = false
+  /** By somebody who holds all locks while others have the database open. */
+  #rewriting = false
 
   constructor(committer: Committer, files: DatabaseFiles) {
     this.#committer = committer
@@ -69,6 +71,17 @@ export class WalCapture {
    */
   get changed(): boolean {
     return this.#changed
+  }
+
+  get rewriting(): boolean {
+    return this.#rewriting
+  }
+
+  /** Somebody who holds all locks is about to write database and WAL as he likes; `readAgain` captures what comes of it. */
+  giveUp(): void {
+    this.#committer.ensureDurable()
+    this.#changed = true
+    this.#rewriting = true
   }
 
   /** The position that no writer can take back any more. */
@@ -144,16 +157,20 @@ export class WalCapture {
       ? this.#files.with('wal', (wal) => captureWalContent(wal, this.#files, this.#committer))
       : undefined
     this.#tail.reset(found?.header, found?.transactions.at(-1)?.end)
-    this.#newest = undefined
-    this.#changed = false
+    this.#forgetChange()
     return found !== undefined
   }
 
   /** The database is gone; whatever is still written to its WAL belongs to nobody. */
   abandon(): void {
     this.#tail.reset(undefined)
+    this.#forgetChange()
+  }
+
+  #forgetChange(): void {
     this.#newest = undefined
     this.#changed = false
+    this.#rewriting = false
   }
 
   /**
@@ -198,6 +215,7 @@ export class WalCapture {
 
   /** Notes a change of the transactions by a tool. SQLite, whose connections all have the database open, never does it. */
   #isByTool(): boolean {
+    if (this.#rewriting) return true
     if (this.#files.isOpen('database')) return false
     this.#committer.ensureDurable()
     this.#changed = true
@@ -256,7 +274,7 @@ export class WalCapture {
     const read = (index: number, into: Uint8Array) => {
       const pgno = pgnos[index] ?? 0
       const frame = byPgno.get(pgno)
-      if (frame === undefined) this.#readUnlogged(pgno, transaction.start, readAt, into)
+      if (frame === undefined) readUnloggedPage(this.#files, readAt, transaction.start, pgno, into)
       else this.#readFrame(readAt, frame, into)
     }
     return { pageSize, pageCount: transaction.commit, pgnos, read }
@@ -266,23 +284,6 @@ export class WalCapture {
     if (frame?.offset === this.#pageOffset) into.set(this.#page)
     else if (frame === undefined || readAt(into, frame.offset) !== into.length)
       throw new Error('a frame is not in the WAL')
-  }
-
-  /**
-   * A page by which the database grew without logging it (SQLite leaves out free pages). What SQLite would read there: an older frame of
-   * this WAL, else the database file, else zeros.
-   */
-  #readUnlogged(pgno: number, before: number, readAt: ReadAt, into: Uint8Array): void {
-    const frameSize = FRAME_HEADER_SIZE + into.length
-    const bytes = Buffer.alloc(FRAME_HEADER_SIZE)
-    for (let offset = before - frameSize; offset >= WAL_HEADER_SIZE; offset -= frameSize) {
-      readAt(bytes, offset)
-      if (parseFrameHeader(bytes, 0).pgno === pgno) {
-        readAt(into, offset + FRAME_HEADER_SIZE)
-        return
-      }
-    }
-    readDatabasePage(this.#files, pgno, into)
   }
 
   #writeHeader(file: BackingFile, data: Uint8Array, offset: number): void {

@@ -6,33 +6,13 @@ import { JournalCapture } from './capture-journal.js'
 import { WalCapture } from './capture-wal.js'
 import { type Captured, type CommitSettings, Committer } from './committer.js'
 import { DatabaseFiles, type FileKind } from './database-files.js'
+import type { DatabaseStart, DatabaseWatcher } from './database-watcher.js'
 import type { DatabaseLayout } from './layout.js'
 import { PageFreeze } from './page-freeze.js'
 import type { PageState } from './page-state.js'
 import { contentOf } from './replacement.js'
 import { RollbackJournal, zeroesHeader } from './rollback-journal.js'
 import { NO_WAL } from './transaction.js'
-
-/** Where a database starts from: what recovery found, or nothing. */
-export interface DatabaseStart {
-  readonly state: PageState
-  /** Wall-clock time of the last transaction, milliseconds; 0 when there was none. */
-  readonly lastCommitMs: number
-}
-
-/** What a database tells the store of. */
-export interface DatabaseWatcher {
-  /** A transaction was captured that is not final yet. */
-  provisional(database: Database): void
-  /** The database file is about to be written without a journal, for the first time since its last transaction. */
-  unjournaled(database: Database): void
-  /** The database file is no whole database and so no transaction: somebody has begun to copy one and not finished. */
-  cutShort(database: Database): void
-  /** The WAL is written from its beginning again, over what it held, and the kernel has cut many of the writes before. */
-  walCut(database: Database): void
-  /** Pages of a captured transaction could not be written to the database file: they stay in memory. */
-  unwritten(database: Database, error: unknown): void
-}
 
 /** One database of this node: its files as the mount sees them, and every transaction captured on the way. */
 export class Database {
@@ -96,6 +76,11 @@ export class Database {
     return this.#journal.pending && !this.#rollback.hot && !this.#wal.active && !this.#retired
   }
 
+  /** Whether somebody puts other content in the place of database and WAL, or has done so. */
+  get rewriting(): boolean {
+    return this.#wal.rewriting
+  }
+
   get lastCommitMs(): number {
     return this.committer.lastCommitMs
   }
@@ -136,7 +121,7 @@ export class Database {
   /** Writes all of `data`. Throws a system error, with nothing captured, when the transaction that it completes cannot be stored. */
   write(kind: FileKind, file: BackingFile, data: Uint8Array, offset: number): void {
     this.#writeCounts[kind]++
-    if (this.#wal.changed && this.files.isOpen('database')) this.#readWalAgain()
+    if (this.#wal.changed && this.files.isOpen('database') && !this.#isBeingRewritten) this.readWalAgain()
     if (!this.files.isCurrent(kind, file) || kind === 'shm') {
       file.write(data, offset)
     } else if (kind === 'wal') {
@@ -169,7 +154,7 @@ export class Database {
       if (size === 0) this.#endJournal(() => file.truncate(0))
       else file.truncate(size)
     } else if (this.#wal.active) {
-      if (size === 0) throw Object.assign(new Error('Cannot empty a database whose WAL is in use'), { code: 'EBUSY' })
+      if (size === 0) this.#beginRewrite()
       for (const freeze of this.#freezes) freeze.beforeTruncate(size)
       file.truncate(size)
     } else {
@@ -206,7 +191,7 @@ export class Database {
       this.#wal.removing()
       this.files.remove('wal')
       this.#indexRemoved = false
-      this.#readWalAgain()
+      this.readWalAgain()
     } else if (kind === 'database') {
       this.#drop()
     } else {
@@ -218,7 +203,7 @@ export class Database {
   /** The last user closed a file. Of the database file: what was written without a journal is complete now. */
   closed(kind: FileKind): void {
     if (this.files.isOpen(kind)) return
-    if (kind === 'wal') this.#readWalAgain()
+    if (kind === 'wal') this.readWalAgain()
     if (kind !== 'database') return
     this.#indexRemoved = false
     this.ended()
@@ -303,11 +288,28 @@ export class Database {
     this.#freezes.clear()
   }
 
-  /** Captures what a tool made of the WAL. */
-  #readWalAgain(): void {
-    if (!this.#wal.changed || this.#wal.readAgain()) return
+  /** Somebody with all locks puts other content in the place of database and WAL. EBUSY without the locks: it would tear the database. */
+  #beginRewrite(): void {
+    if (!this.#watcher.isSuperlocked(this))
+      throw Object.assign(new Error('Cannot empty a database whose WAL is in use'), { code: 'EBUSY' })
+    this.#wal.giveUp()
     this.#journal.replaced()
-    this.ended()
+  }
+
+  get #isBeingRewritten(): boolean {
+    return this.rewriting && this.#watcher.isSuperlocked(this)
+  }
+
+  /** Captures what a tool made of the WAL and, with it, of the database. Throws a system error. */
+  readWalAgain(): void {
+    if (!this.#wal.changed) return
+    if (this.#wal.readAgain()) {
+      this.#journal.syncDeferred()
+      this.#journal.abandon()
+    } else {
+      this.#journal.replaced()
+      this.ended()
+    }
   }
 
   /** Captures the transaction whose journal `end` ends. The journal stays, and with it the way back, when that fails. */

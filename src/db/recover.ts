@@ -13,7 +13,7 @@ import {
 } from '../sqlite/database-header.js'
 import { isPadding, type WalTransaction } from '../sqlite/wal-scan.js'
 import type { CommitSettings } from './committer.js'
-import type { DatabaseStart } from './database.js'
+import type { DatabaseStart } from './database-watcher.js'
 import type { DatabaseLayout } from './layout.js'
 import { listLtxDirectory, newestEntry } from './ltx-directory.js'
 import { type LtxSummary, readLtxSummary, withLtxFile } from './ltx-file.js'

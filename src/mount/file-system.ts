@@ -234,6 +234,7 @@ export class LiteFileSystem implements FileSystem {
     const { file } = inode
     const written = this.#written.delete(fh)
     file.close()
+    if (file instanceof DatabaseFile) this.#store.closedBySomebody(file.database)
     if (written && file instanceof DatabaseFile && file.kind === 'database') this.#store.writerClosed(file.database)
     this.#kinds.decide(inode)
   }

@@ -4,7 +4,7 @@ import type { KernelCache } from '../fuse/kernel-cache.js'
 import { isWriteLocked, lockTableDevice, readLockTable } from '../fuse/lock-table.js'
 import { mountAt } from '../fuse/mount-table.js'
 import type { Log } from '../log.js'
-import { SHARED_FIRST, SHARED_SIZE } from '../sqlite/locks.js'
+import { SHARED_FIRST, SHARED_SIZE, WAL_READ_LOCK } from '../sqlite/locks.js'
 import { parseWalIndexHeader, WAL_INDEX_HEADER_SIZE, type WalIndexHeader } from '../sqlite/wal-index.js'
 import type { LiteFileSystem } from './file-system.js'
 import { SUFFIXES } from './names.js'
@@ -45,10 +45,22 @@ export class MountView {
    * no locks of processes in another pid namespace.
    */
   isWriteLocked(name: string): boolean | undefined {
-    const inode = this.#fileSystem.knownInode(name + SUFFIXES.database)
+    return this.#isLocked(name + SUFFIXES.database, SHARED_FIRST, SHARED_SIZE)
+  }
+
+  /**
+   * Whether somebody holds every lock of a wal-index, as SQLite's demonstration of a "superlock" does to put other content in the place of
+   * a database that is in use. No connection holds this read lock exclusively while it writes the database or frames. Undefined as above.
+   */
+  isSuperlocked(name: string): boolean | undefined {
+    return this.#isLocked(name + SUFFIXES.shm, WAL_READ_LOCK + 1, 1)
+  }
+
+  #isLocked(file: string, start: number, length: number): boolean | undefined {
+    const inode = this.#fileSystem.knownInode(file)
     this.#device ??= mountAt(this.#mountDir)?.device
     if (inode === undefined || this.#device === undefined || this.#fileSystem.hasHiddenWriters) return undefined
-    return isWriteLocked(readLockTable(), lockTableDevice(this.#device), inode, SHARED_FIRST, SHARED_SIZE)
+    return isWriteLocked(readLockTable(), lockTableDevice(this.#device), inode, start, length)
   }
 
   /**

@@ -87,9 +87,10 @@ class FileSystemThread {
     const mounted: Mounted = { view: undefined }
     const readWalIndex = async (name: string) => mounted.view?.readWalIndex(name)
     const isWriteLocked = (name: string) => mounted.view?.isWriteLocked(name)
+    const isSuperlocked = (name: string) => mounted.view?.isSuperlocked(name)
     const warmWal = (name: string) => mounted.view?.warmWal(name)
     const publish = (commits: readonly DurableCommit[]) => reportCommits(commits)
-    const lookups = { readWalIndex, isWriteLocked, warmWal, publish }
+    const lookups = { readWalIndex, isWriteLocked, isSuperlocked, warmWal, publish }
     return new FileSystemThread(await Store.open({ ...options, ...lookups, log }), trace, mounted)
   }
 

@@ -41,6 +41,8 @@ export interface StoreOptions extends RetentionTimes {
   readonly syncEveryCommit: boolean
   readonly readWalIndex: ReadWalIndex
   readonly isWriteLocked: IsWriteLocked
+  /** Whether somebody holds all locks of a database's wal-index; undefined where that cannot be seen. */
+  readonly isSuperlocked: IsWriteLocked
   /** Has the kernel read a database's WAL into its cache, where it makes writes cheaper. */
   readonly warmWal: (name: string) => void
   /** Takes transactions that are final and durable, while they are followed. */
@@ -214,6 +216,11 @@ export class Store {
     return this.#settler.settle(database)
   }
 
+  /** Somebody has closed one of the database's files. Throws a system error when what he put there cannot be captured. */
+  closedBySomebody(database: Database): void {
+    if (database.rewriting && this.#options.isSuperlocked(database.name) !== true) database.readWalAgain()
+  }
+
   /** Somebody who wrote this database's file has closed it. */
   writerClosed(database: Database): void {
     this.#unjournaled.writerClosed(database)
@@ -275,6 +282,7 @@ export class Store {
         const rest = 'copy it again, whole'
         this.#options.log.warn(`${name}: is shorter than its header says, so it is no transaction; ${rest}`)
       },
+      isSuperlocked: (locked) => this.#options.isSuperlocked(locked.name) === true,
       walCut: (cut) => this.#options.warmWal(cut.name),
       unwritten: ({ name: unwritten }, error) =>
         this.#options.log.error(`cannot write pages of ${unwritten}, they stay in memory: ${(error as Error).message}`),

@@ -185,6 +185,7 @@ export class TracedNode {
       unjournaled() {},
       cutShort() {},
       walCut() {},
+      isSuperlocked: () => false,
       unwritten: () => {
         this.unwritten++
       },

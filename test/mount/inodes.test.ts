@@ -32,6 +32,7 @@ async function fileSystemAndStore(t: Test): Promise<{ system: LiteFileSystem; st
     publish: () => {},
     readWalIndex: async () => undefined,
     isWriteLocked: () => undefined,
+    isSuperlocked: () => undefined,
     warmWal: async () => {},
     log: silent,
   })
