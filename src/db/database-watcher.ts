@@ -1,4 +1,3 @@
-import type { Database } from './database.js'
 import type { PageState } from './page-state.js'
 
 /** Where a database starts from: what recovery found, or nothing. */
@@ -8,8 +7,8 @@ export interface DatabaseStart {
   readonly lastCommitMs: number
 }
 
-/** What a database tells the store of. */
-export interface DatabaseWatcher {
+/** What a database tells the store of, or asks it. */
+export interface DatabaseWatcher<Database> {
   /** A transaction was captured that is not final yet. */
   provisional(database: Database): void
   /** The database file is about to be written without a journal, for the first time since its last transaction. */

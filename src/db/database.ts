@@ -26,7 +26,7 @@ export class Database {
   readonly #wal: WalCapture
   #indexRemoved = false
 
-  readonly #watcher: DatabaseWatcher
+  readonly #watcher: DatabaseWatcher<Database>
   #retired = false
   readonly #freezes = new Set<PageFreeze>()
   readonly #writeCounts: Record<FileKind, number> = { database: 0, journal: 0, wal: 0, shm: 0 }
@@ -36,7 +36,7 @@ export class Database {
     layout: DatabaseLayout,
     settings: CommitSettings,
     start: DatabaseStart,
-    watcher: DatabaseWatcher,
+    watcher: DatabaseWatcher<Database>,
   ) {
     this.name = name
     this.layout = layout
