@@ -27,6 +27,13 @@ export async function contentHash(databasePath: string): Promise<string> {
   return hash
 }
 
+/** What contentHash and integrityCheck give, in one process. */
+export async function inspect(databasePath: string): Promise<{ hash: string; integrity: string }> {
+  const printed = await sqlite(databasePath, 'PRAGMA integrity_check;\n.sha3sum --schema --sha3-256')
+  const [, integrity = printed, hash = ''] = /^(.*)\n([0-9a-f]{64})\s*$/s.exec(printed) ?? []
+  return { hash, integrity }
+}
+
 /** `ok`, or what SQLite found wrong. */
 export async function integrityCheck(databasePath: string): Promise<string> {
   return (await sqlite(databasePath, 'PRAGMA integrity_check;')).trim()
@@ -105,7 +112,10 @@ function checksumOf(pages: { pgno: number; data: Buffer }[], pageSize: number): 
   return hex32(high | 0x80000000) + hex32(low)
 }
 
-const crcTable = Array.from({ length: 256 }, (_, byte) => {
+/** What a byte makes of a CRC: the upper and the lower half for each. */
+const tableHigh = new Int32Array(256)
+const tableLow = new Int32Array(256)
+for (let byte = 0; byte < 256; byte++) {
   let high = 0
   let low = byte
   for (let bit = 0; bit < 8; bit++) {
@@ -113,22 +123,26 @@ const crcTable = Array.from({ length: 256 }, (_, byte) => {
     low = (low >>> 1) | (high << 31)
     high = (high >>> 1) ^ (carry === 1 ? 0xd8000000 : 0)
   }
-  return { high, low }
-})
+  tableHigh[byte] = high
+  tableLow[byte] = low
+}
 
 /** CRC-64/ISO (Go's crc64.ISO: reflected polynomial 0xD800000000000000, initial value and final XOR all ones). */
-export function crc64Iso(parts: Uint8Array[]): { high: number; low: number } {
-  let high = -1
-  let low = -1
-  for (const part of parts) {
-    for (const byte of part) {
-      const entry = crcTable[(low ^ byte) & 0xff]
-      assert.ok(entry)
-      low = ((low >>> 8) | (high << 24)) ^ entry.low
-      high = (high >>> 8) ^ entry.high
-    }
+export function crc64Iso(parts: Uint8Array[]): Crc {
+  let crc: Crc = { high: -1, low: -1 }
+  for (const part of parts) crc = crcOf(crc, part)
+  return complement(crc)
+}
+
+/** A CRC that is not finished, after more bytes. */
+function crcOf({ high, low }: Crc, bytes: Uint8Array): Crc {
+  for (let at = 0; at < bytes.length; at++) {
+    // An index of a byte is in the table: asking is most of the time.
+    const index = (low ^ (bytes[at] as number)) & 0xff
+    low = ((low >>> 8) | (high << 24)) ^ (tableLow[index] as number)
+    high = (high >>> 8) ^ (tableHigh[index] as number)
   }
-  return { high: ~high >>> 0, low: ~low >>> 0 }
+  return { high, low }
 }
 
 interface Crc {
@@ -138,17 +152,11 @@ interface Crc {
 
 /** What `length` bytes of zeros make of a finished CRC, not finished again: it is linear in the 64 bits, so one column for each will do. */
 function crcOverZeros(length: number): (crc: Crc) => Crc {
+  const zeros = Buffer.alloc(length)
   const columns: Crc[] = []
   for (let bit = 0; bit < 64; bit++) {
-    let high = bit < 32 ? 0 : 1 << (bit - 32)
-    let low = bit < 32 ? 1 << bit : 0
-    for (let n = 0; n < length; n++) {
-      const entry = crcTable[low & 0xff]
-      assert.ok(entry)
-      low = ((low >>> 8) | (high << 24)) ^ entry.low
-      high = (high >>> 8) ^ entry.high
-    }
-    columns.push({ high, low })
+    const one = { high: bit < 32 ? 0 : 1 << (bit - 32), low: bit < 32 ? 1 << bit : 0 }
+    columns.push(crcOf(one, zeros))
   }
   return (crc) => {
     const state = complement(crc)
