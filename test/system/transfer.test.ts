@@ -74,7 +74,7 @@ t.test('a database goes in, and comes out again while others write', async (t) =
 
 t.test('status', async (t) => {
   const mount = await startMount(t, { configExtra: { lease: { hostname: 'rome' } } })
-  t.match((await litefs('status', '-url', mount.url)).stdout, /\nno databases\n$/)
+  t.match((await litefs('status', '-url', mount.url)).stdout, /\nno databases\n\nno replicas connected\n$/)
   await sql(path.join(mount.dir, 'my.db'), rowsSql)
   const [txid, checksum] = (await readFile(path.join(mount.dir, 'my.db-pos'), 'utf8')).trim().split('/')
   const { size } = await stat(path.join(mount.dir, 'my.db'))
@@ -86,7 +86,10 @@ t.test('status', async (t) => {
     new RegExp(`^node +[0-9A-F]{16} at ${mount.url}\ncluster +LFSC[0-9A-F]{16}\nrole +primary\nstate +ready\n`),
   )
   const pages = size / 1024
-  t.match(shown.stdout, new RegExp(`\nmy\\.db +${txid} +${checksum} +${pages} +[\\d.]+ MB +rollback +0 ms\n$`))
+  t.match(
+    shown.stdout,
+    new RegExp(`\nmy\\.db +${txid} +${checksum} +${pages} +[\\d.]+ MB +rollback +0 ms\n\nno replicas connected\n$`),
+  )
 
   const json = JSON.parse((await litefs('status', '-url', mount.url, '-json')).stdout)
   t.match(json, { isPrimary: true, ready: true, reason: null, primaryHostname: 'rome', dataDir: mount.dataDir })
@@ -99,6 +102,7 @@ t.test('a node that is not ready, of a cluster, is a replica', async (t) => {
     response.setHeader('Litefs-Id', '00000000000000AB').setHeader('Litefs-Cluster-Id', 'LFSC0123456789ABCDEF')
     if (url === '/info') return response.end(info(false))
     if (url === '/databases') return response.end('[]')
+    if (url === '/peers') return response.end('{"primary": null, "replicas": []}')
     return response.writeHead(503).end('{"ready": false, "reason": "no primary"}')
   })
   const { code, stdout } = await litefs('status', '-url', url)
