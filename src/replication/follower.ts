@@ -71,8 +71,9 @@ async function followOnce(
   outage: Outage,
   signal: AbortSignal,
 ): Promise<StreamEnd> {
-  const stream = await parts.connect(await parts.positions(), signal)
-  parts.join(stream.clusterId)
+  // A stream of which something could not be applied may still be waiting for the primary's next word.
+  const left = new AbortController()
+  const stream = await parts.connect(await parts.positions(), AbortSignal.any([signal, left.signal]))
   const own: ReplicaParts = {
     apply: (name, ltx) => parts.apply(name, ltx),
     ready: () => {
@@ -82,7 +83,12 @@ async function followOnce(
     heartbeat: (timestampMs) => parts.heartbeat(timestampMs),
     highWater: (name, txid) => parts.highWater(name, txid),
   }
-  return await receiveStream(stream.bytes, own, options)
+  try {
+    parts.join(stream.clusterId)
+    return await receiveStream(stream.bytes, own, options)
+  } finally {
+    left.abort()
+  }
 }
 
 /** Ends early, without an error, with the signal. */

@@ -42,7 +42,7 @@ const MAX_APPLYING = { bytes: 8 << 20, files: 1024 }
 /**
  * Takes a stream to its end frame. Verifies each file before it hands it over. Rejects with ProtocolError or LtxError when the peer breaks
  * the rules, with LostPeerError when the stream is cut, and with what the bytes or `apply` reject with; what was being received is then
- * forgotten. Nothing is being applied any more when it settles.
+ * forgotten. Nothing is being applied any more when it settles; when `apply` has failed, a read of the bytes may still be going on.
  */
 export async function receiveStream(
   bytes: AsyncIterable<Uint8Array>,
@@ -145,14 +145,20 @@ class Applying {
   /** The bytes, until something failed: then that is thrown, without waiting for more. */
   async *unlessFailed(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {
     const iterator = bytes[Symbol.asyncIterator]()
+    let reading = false
     try {
       for (;;) {
+        reading = true
         const { done, value } = await this.#unlessFailed(iterator.next())
+        reading = false
         if (done === true) return
         yield value
       }
     } finally {
-      await iterator.return?.()
+      const left = iterator.return?.()
+      // A generator is left only when its read has ended, and that may be when the peer says something again. Our failure does not wait.
+      if (reading) left?.catch(() => {})
+      else await left
     }
   }
 

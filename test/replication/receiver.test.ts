@@ -152,3 +152,23 @@ t.test('a handed-off lease ends the following', async (t) => {
   const options = { directory: t.testdir(), memoryBytes: 1000, reconnectDelayMs: 5 }
   t.strictSame(await follow(follower, options, silent, never), { type: 'handoff', leaseId: 'abc' })
 })
+
+t.test('what cannot be applied is told at once, though the peer says nothing more', { timeout: 20_000 }, async (t) => {
+  const url = await peer(t, framed('a.db', fixture('v3-block-snapshot.ltx')), 'is silent')
+  const { parts } = recorder()
+  const stop = new AbortController()
+  const reasons: (string | undefined)[] = []
+  const follower = {
+    ...parts,
+    connect: (_: unknown, signal: AbortSignal) => openStream({ ...target(url), silenceMs: 60_000 }, new Map(), signal),
+    positions: async () => new Map(),
+    join: () => {},
+    apply: () => Promise.reject(new Error('no space')),
+    failing: (reason: string | undefined) => {
+      reasons.push(reason)
+      stop.abort()
+    },
+  }
+  await follow(follower, { directory: t.testdir(), memoryBytes: 1000, reconnectDelayMs: 5 }, silent, stop.signal)
+  t.match(reasons, ['no space'])
+})
