@@ -125,7 +125,7 @@ t.test('lies are refused, one after the other', async (t) => {
   await primary.stop()
   // So that no log is still to be copied into its database.
   await first.stop()
-  let answer: Answer = () => []
+  let answer: Answer = () => [encodeFrame({ type: 'end' })]
   const fake = await startFakePrimary(t, port, (positions) => answer(positions))
   const replica = await startReplica(t, `http://127.0.0.1:${port}`, { dataDir: first.dataDir, mountDir: first.dir })
   const before = await hashes(replica)
