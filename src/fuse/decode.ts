@@ -19,11 +19,10 @@ import {
 } from './abi.js'
 import { FuseError } from './errno.js'
 import type { FileLock, SetattrChanges, Timestamp } from './file-system.js'
+import { decodeName } from './name-bytes.js'
 
-const { EFBIG, EILSEQ, EINVAL } = constants.errno
+const { EFBIG, EINVAL } = constants.errno
 const { F_RDLCK, F_WRLCK, F_UNLCK } = { F_RDLCK: 0, F_WRLCK: 1, F_UNLCK: 2 }
-
-const strictUtf8 = new TextDecoder('utf-8', { fatal: true })
 
 /**
  * A request in a buffer that is used again for each: everything read from it is valid, and `data` points into it,
@@ -104,16 +103,11 @@ export class RequestReader {
     return Number(this.#view.getBigInt64(FUSE_IN_HEADER_SIZE + at, true))
   }
 
-  /** The `index`th (0, 1) of the strings with a NUL after each that fill the body from `at` on. EILSEQ: not UTF-8. */
+  /** The `index`th (0, 1) of the strings with a NUL after each that fill the body from `at` on. */
   string(at: number, index = 0): string {
     let start = FUSE_IN_HEADER_SIZE + at
     for (let skipped = 0; skipped < index; skipped++) start = this.#nul(start) + 1
-    const bytes = this.#bytes.subarray(start, this.#nul(start))
-    try {
-      return strictUtf8.decode(bytes)
-    } catch (cause) {
-      throw new FuseError(EILSEQ, 'Cannot read a name: it is not UTF-8', { cause })
-    }
+    return decodeName(this.#bytes.subarray(start, this.#nul(start)))
   }
 
   /** Like `string`, for one path component. */

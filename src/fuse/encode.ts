@@ -21,10 +21,9 @@ import type {
   OpenReply,
   StatfsReply,
 } from './file-system.js'
+import { encodeName } from './name-bytes.js'
 
 const LOCK_TYPES = { read: 0, write: 1, unlock: 2 } as const
-
-const utf8 = new TextEncoder()
 
 /** A reply in a buffer that is used again for each. Positions count from the end of the header. */
 export class ReplyWriter {
@@ -199,7 +198,7 @@ export function encodeWrite(reply: ReplyWriter, size: number): number {
 
 /** READLINK: the target, without a NUL. */
 export function encodeString(reply: ReplyWriter, value: string): number {
-  const bytes = utf8.encode(value)
+  const bytes = encodeName(value)
   reply.space(bytes.length).set(bytes)
   return bytes.length
 }
@@ -231,7 +230,7 @@ export function encodeLock(reply: ReplyWriter, lock: FileLock): number {
 export function encodeDirectory(reply: ReplyWriter, entries: Iterable<DirectoryEntry>, size: number): number {
   let at = 0
   for (const entry of entries) {
-    const name = utf8.encode(entry.name)
+    const name = encodeName(entry.name)
     const end = at + align(FUSE_NAME_OFFSET + name.length)
     if (end > Math.min(size, reply.capacity)) break
     reply.u64(at, entry.ino)

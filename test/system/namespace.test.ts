@@ -27,6 +27,8 @@ name=$(printf 'n%.0s' $(seq 247)); echo long > $name; cat $name; rm $name
 touch "$(printf 'n%.0s' $(seq 256))" 2>&1 | grep -o 'File name too long'
 touch -- 'sp ace' '%2F' 'new
 line' "quo'te" 'ümläut' '-dash' '.hidden' '*' '\\back'; ls -AQ | grep -v lag; rm ./*
+n=$(printf 'caf\\351\\360\\237'); echo latin1 > "$n"; ln -s "$n" "$n-link"; cat "$n-link"; readlink "$n-link" | od -c; mkdir "d$n"; mv "$n" "d$n"
+ls -R --quoting-style=c | grep -v lag; cat "d$n/$n"; rm -r "d$n" "$n-link"; ls "$n"
 echo journal > daily-journal; echo lock > some-lock; echo wal > x-wal; echo pos > y-pos; cat daily-journal some-lock x-wal y-pos
 for i in $(seq 500); do echo $i > many-$i; done; ls | wc -l; rm many-*; ls
 python3 - <<'END'
