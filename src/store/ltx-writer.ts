@@ -15,8 +15,10 @@ const BACKLOG_BYTES = 32 << 20
 const BACKLOG_FILES = 32_768
 /** Files that such a commit writes. */
 const HELP_FILES = 4
-/** While commits keep coming, this many times the duration of a batch belongs to them before the next one. */
-const BUSY_PAUSES = 2
+/** While commits keep coming, this many times the duration of a batch belongs to them before the next one; less once many files wait. */
+const BUSY_PAUSES = 8
+const BEHIND_PAUSES = 2
+const BEHIND_FILES = 4096
 /** Pause before files that could not be written are tried again, milliseconds. */
 const RETRY_DELAY_MS = 1000
 
@@ -124,7 +126,10 @@ export class LtxWriter {
       }
       const busy = this.#pending.size + BATCH_FILES > before
       if (this.#failing) await delay(RETRY_DELAY_MS, undefined, { ref: false })
-      else if (busy) await delay(BUSY_PAUSES * (performance.now() - start))
+      else if (busy) {
+        const pauses = this.#pending.size < BEHIND_FILES ? BUSY_PAUSES : BEHIND_PAUSES
+        await delay(pauses * (performance.now() - start))
+      }
     }
   }
 
