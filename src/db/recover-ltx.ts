@@ -22,7 +22,8 @@ const COUNTER_SEARCH_FILES = 10_000
 export function overtakeByLtx(layout: DatabaseLayout, newest: LtxSummary, state: PageState): boolean {
   const { commit, pageSize } = newest.header
   const target = newest.trailer.postApplyChecksum
-  if (commit > 0 && state.pageCount > 0 && state.pageSize !== pageSize) return false
+  // Nothing of a file with another page size can stay: the files since the change have every page.
+  if (state.pageSize !== pageSize) state.resize(0)
   state.pageSize = pageSize
   state.resize(commit)
   const needed: LtxEntry[] = []

@@ -1,7 +1,7 @@
 // Application and daemon are killed inside operations that change a whole database: VACUUM, checkpoints, imports, drops.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFile, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { copyFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -59,6 +59,25 @@ t.test('killed inside VACUUM, checkpoints and changes of the journal mode', asyn
     t.notMatch(mount.output(), /set aside|rebuilt/, when)
     await agree(t, mount, name)
   }
+})
+
+t.test('a database file that is behind a change of its page size catches up', async (t) => {
+  const mount = await startMount(t, HISTORY)
+  const name = 'behind.db'
+  const file = path.join(mount.dir, name)
+  await sqlite(file, `PRAGMA journal_mode=persist; ${CREATE}`)
+  await sqlite(file, 'VACUUM')
+  const stored = path.join(mount.dataDir, 'dbs', name, 'database')
+  const before = await readFile(stored)
+  await sqlite(file, 'PRAGMA page_size=1024; VACUUM; INSERT INTO t SELECT NULL, randomblob(100) FROM t LIMIT 3')
+  const content = await contentHash(file)
+  await mount.kill('SIGKILL')
+  await writeFile(stored, before)
+  const again = await startAgain(t, mount)
+  t.equal(await contentHash(file), content)
+  t.match(again.output(), 'applies LTX files')
+  t.notMatch(again.output(), /set aside|rebuilt/)
+  await agree(t, again, name)
 })
 
 t.test('killed inside an import or a drop', async (t) => {
