@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -5,18 +6,22 @@ import Database from 'better-sqlite3'
 
 const DATABASES = 100
 const SETTLE_MS = 1_000
+const LTX_TIMEOUT_MS = 60_000
 const TICK_MS = 10 // USER_HZ is 100 on every Linux port Node runs on
 
 /**
  * What the daemon costs while it has nothing to do: resident memory and CPU time with 100 small databases open.
  * This process opens them, which it may: the daemon is another process.
  *
- * @param {{ mountPath: string, pid: number }} mount
+ * It has nothing to do once every transaction is in an LTX file, which takes as long as the disk needs for some hundred new files.
+ *
+ * @param {{ mountPath: string, dataPath: string, pid: number }} mount
  * @param {{ seconds: number, signal: AbortSignal }} options how long to watch the idle daemon
  */
-export async function measureFootprint({ mountPath, pid }, { seconds, signal }) {
+export async function measureFootprint({ mountPath, dataPath, pid }, { seconds, signal }) {
   const databases = Array.from({ length: DATABASES }, (_, index) => smallDatabase(mountPath, index))
   try {
+    for (let index = 0; index < DATABASES; index++) await newestLtxFile(mountPath, dataPath, nameOf(index), signal)
     await delay(SETTLE_MS, undefined, { signal })
     const residentBytes = await residentMemory(pid)
     const before = await cpuTimeMs(pid)
@@ -28,8 +33,23 @@ export async function measureFootprint({ mountPath, pid }, { seconds, signal }) 
   }
 }
 
+function nameOf(index) {
+  return `small-${index}.db`
+}
+
+/** Resolves when the transaction at which a database stands is in an LTX file at its place. */
+async function newestLtxFile(mountPath, dataPath, name, signal) {
+  const [txid] = (await readFile(path.join(mountPath, `${name}-pos`), 'latin1')).split('/')
+  const file = path.join(dataPath, 'dbs', name, 'ltx', `${txid}-${txid}.ltx`)
+  const deadline = Date.now() + LTX_TIMEOUT_MS
+  while (!existsSync(file)) {
+    if (Date.now() > deadline) throw new Error(`Cannot find ${file} after ${LTX_TIMEOUT_MS} ms`)
+    await delay(100, undefined, { signal })
+  }
+}
+
 function smallDatabase(mountPath, index) {
-  const db = new Database(path.join(mountPath, `small-${index}.db`))
+  const db = new Database(path.join(mountPath, nameOf(index)))
   db.pragma('journal_mode = wal')
   db.pragma('synchronous = NORMAL')
   db.exec('CREATE TABLE entries (id INTEGER PRIMARY KEY, body TEXT)')
