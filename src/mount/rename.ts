@@ -57,7 +57,8 @@ export class Rename {
     const { file } = source
     const side = this.#sideOf(to)
     if (file instanceof DatabaseFile && file.kind !== 'database') this.#moveSideFile(source, file, replaced, to)
-    else if (file instanceof PlainFile && side?.kind === 'journal') this.#takeJournal(source, file, side.database, to)
+    else if (file instanceof PlainFile && side?.kind === 'journal' && replaced === undefined)
+      this.#takeJournal(source, file, side.database)
     else store.relocate(this.#plan(file, from, replaced, to))
     inodes.move(source, parent, name)
     this.#renamed(source)
@@ -132,11 +133,11 @@ export class Rename {
   }
 
   /** A plain file becomes the journal of a database that has none: the next reader rolls back what is in it. */
-  #takeJournal(source: Inode, file: PlainFile, database: Database, to: string): void {
+  #takeJournal(source: Inode, file: PlainFile, database: Database): void {
     const { store, owners } = this.#parts
-    if (file.opens > 0 || database.files.exists('journal')) throw new FuseError(EBUSY)
+    if (file.opens > 0) throw new FuseError(EBUSY)
     fs.renameSync(store.local.path(file.name), database.layout.journal)
-    store.local.changed(to)
+    store.local.changed(file.name)
     owners.forgetFile(database, 'journal')
     source.file = new DatabaseFile(database, 'journal', owners)
   }
