@@ -159,8 +159,9 @@ async function waitForPosition(mountPath, name, wanted, signal) {
   }
 }
 
-/** Resolves with the first Ctrl-C. */
+/** Resolves with the first Ctrl-C, from the moment it is called. */
 async function play({ primary, replica }, url) {
+  const interrupted = new Promise((resolve) => process.once('SIGINT', resolve))
   const [ours, theirs] = [primary, replica].map(({ mountPath }) => path.join(mountPath, 'notes.db'))
   console.log('\nBoth stay up until you press Ctrl-C. Try, in another terminal:')
   console.log(`  sqlite3 ${ours} "INSERT INTO notes(body) VALUES ('hello')"`)
@@ -170,7 +171,7 @@ async function play({ primary, replica }, url) {
   console.log(`  node ${litefsScript} status -url ${primary.url}`)
   console.log(`  the application: ${url}   the nodes: ${primary.url}/databases  ${replica.url}/databases`)
   const keepAlive = setInterval(() => {}, 2 ** 30)
-  await new Promise((resolve) => process.once('SIGINT', resolve))
+  await interrupted
   clearInterval(keepAlive)
   console.log('')
 }
@@ -201,8 +202,9 @@ async function demo(cleanups, { stay, limit, signal }) {
   console.log(`A replica follows ${primary.url}:`)
   let databases = await compareReplica(nodes, names, signal)
   if (stay) {
+    const played = play(nodes, url)
     limit.stop()
-    await play(nodes, url)
+    await played
     limit.start()
     console.log('What the replica has now:')
     databases = await compareReplica(nodes, names, signal)
