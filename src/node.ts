@@ -2,6 +2,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import type { Config } from './config/schema.js'
+import { Fence } from './fence.js'
 import { holdersOf } from './fuse/holders.js'
 import { detachStale, mountFuse, unmount } from './fuse/mountpoint.js'
 import { isLoopback, parseAddress } from './http/address.js'
@@ -39,12 +40,15 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
   fs.mkdirSync(mountDir, { recursive: true })
   if (!options.skipUnmount) warnOfHidden(mountDir, log)
   const identity = Identity.load(path.resolve(config.data.dir))
-  const thread = await startFileSystemThread({ ...threadOptions(config, options), nodeId: identity.nodeId }, log)
+  const fence = new Fence()
+  const started = { ...threadOptions(config, options), nodeId: identity.nodeId, fence: fence.memory }
+  const thread = await startFileSystemThread(started, log)
   try {
     const allowOther = config.fuse['allow-other']
     if (config.lease.candidate) identity.found()
     // Before anybody can write.
-    if (!config.lease.candidate) await thread.ask({ kind: 'receive', primary: primaryName(config) })
+    if (config.lease.candidate) fence.openUntil(Number.POSITIVE_INFINITY)
+    else await thread.ask({ kind: 'receive', primary: primaryName(config), pid: undefined })
     thread.serve(mountFuse({ dir: mountDir, fsname: 'litefs', allowOther, defaultPermissions: true, readOnly: false }))
   } catch (error) {
     await thread.stop()

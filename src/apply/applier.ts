@@ -103,14 +103,32 @@ export class Applier {
   /** Lets go of a database: before this node becomes the primary, and others write to it. */
   async release(name: string): Promise<void> {
     await this.#inTurn(name, async () => {
-      if (this.#child === undefined) return
-      try {
-        await this.#send(this.#child, (id) => ({ type: 'release', id, database: name }))
-      } catch (error) {
-        // A process that has died holds nothing.
-        if (!(error instanceof DeathError)) throw error
-      }
+      if (this.#child !== undefined) await this.#sendOrDead(this.#child, { type: 'release', database: name })
     })
+  }
+
+  /**
+   * Keeps other writers out of databases that nothing is applied to, until `letGo`; those at work are waited for, at most `timeoutMs`
+   * milliseconds. Resolves to the process that does it, and why it cannot in some databases.
+   */
+  async hold(names: readonly string[], timeoutMs: number): Promise<{ pid: number; failures: Error[] }> {
+    const child = this.#running()
+    const failures: Error[] = []
+    const hold = async (database: string) => {
+      try {
+        await this.#inTurn(database, () => this.#send(child, (id) => ({ type: 'hold', id, database, timeoutMs })))
+      } catch (error) {
+        failures.push(error as Error)
+      }
+    }
+    await Promise.all(names.map(hold))
+    return { pid: child.pid ?? 0, failures }
+  }
+
+  async letGo(names: readonly string[]): Promise<void> {
+    const child = this.#child
+    if (child === undefined) return
+    await Promise.all(names.map((database) => this.#sendOrDead(child, { type: 'letGo', database })))
   }
 
   /** Resolves when the process has ended. What is being applied is finished or rejected first. */
@@ -193,6 +211,15 @@ export class Applier {
       // An error means that the channel has closed; the exit, which follows, tells everybody who waits.
       child.send(commandOf(id), () => {})
     })
+  }
+
+  /** A process that has died holds nothing. */
+  async #sendOrDead(child: ChildProcess, command: { type: 'release' | 'letGo'; database: string }): Promise<void> {
+    try {
+      await this.#send(child, (id) => ({ ...command, id }))
+    } catch (error) {
+      if (!(error instanceof DeathError)) throw error
+    }
   }
 
   #running(): ChildProcess {

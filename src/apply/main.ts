@@ -1,5 +1,6 @@
 import path from 'node:path'
 import { describeError } from '../log.js'
+import type { Position } from '../ltx/names.js'
 import type { ApplierCommand, ApplierReport, ApplierSettings } from './messages.js'
 import { ReplicaDatabase } from './replica-database.js'
 
@@ -36,16 +37,21 @@ function databaseOf(name: string): ReplicaDatabase {
 async function obey(command: ApplierCommand): Promise<void> {
   const database = databaseOf(command.database)
   try {
-    if (command.type === 'apply') {
-      report({ type: 'done', id: command.id, position: await database.apply(command.body) })
-    } else {
-      databases.delete(command.database)
-      await database.close()
-      report({ type: 'done', id: command.id, position: undefined })
-    }
+    report({ type: 'done', id: command.id, position: await doneBy(command, database) })
   } catch (error) {
     report({ type: 'failed', id: command.id, error: sendable(error) })
   }
+}
+
+async function doneBy(command: ApplierCommand, database: ReplicaDatabase): Promise<Position | undefined> {
+  if (command.type === 'apply') return await database.apply(command.body)
+  if (command.type === 'hold') await database.hold(command.timeoutMs)
+  else if (command.type === 'letGo') await database.letGo()
+  else {
+    databases.delete(command.database)
+    await database.close()
+  }
+  return undefined
 }
 
 /** The node is gone, or asks to end by hanging up: what is being applied is done or never was. */

@@ -15,6 +15,10 @@ export type ApplierCommand =
   | { readonly type: 'apply'; readonly id: number; readonly database: string; readonly body: LtxBody }
   /** Let go of a database, so that others may change its journal mode or remove its log. */
   | { readonly type: 'release'; readonly id: number; readonly database: string }
+  /** Keep other writers out of a database, once those at work are done; at most so long they are waited for. */
+  | { readonly type: 'hold'; readonly id: number; readonly database: string; readonly timeoutMs: number }
+  /** Keep them out no longer. */
+  | { readonly type: 'letGo'; readonly id: number; readonly database: string }
 
 /** From the applier process to the node. */
 export type ApplierReport =

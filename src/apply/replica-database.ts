@@ -27,6 +27,8 @@ export class ReplicaDatabase {
   /** Why upkeep fails, as it was told; empty when it does not. */
   #reported = ''
   #usedMs = 0
+  /** Ends what keeps other writers out. */
+  #held: (() => void) | undefined
 
   /** `database` is the path of the database file; `report` hears of upkeep that failed, which is tried again. */
   constructor(database: string, options: ApplyOptions, report: (error: Error) => void) {
@@ -51,7 +53,32 @@ export class ReplicaDatabase {
   /** Lets go of the database, as a connection that is closed; the next transaction opens it again. */
   close(): Promise<void> {
     return this.#inTurn(async () => {
+      this.#held?.()
+      this.#held = undefined
       this.#leave()
+    })
+  }
+
+  /**
+   * Keeps other writers out until `letGo`, and changes nothing. Those at work are waited for, at most `timeoutMs` milliseconds: then it
+   * rejects with BusyError.
+   */
+  hold(timeoutMs: number): Promise<void> {
+    return this.#inTurn(async () => {
+      const options = { ...this.#options, busyTimeoutMs: timeoutMs }
+      for (let attempt = 0; attempt < MAX_ATTEMPTS && this.#held === undefined; attempt++) {
+        if (!fs.existsSync(this.#paths.database)) return
+        this.#held = this.#hasLog() ? await holdLog(this.#paths, options) : await holdJournal(this.#paths, options)
+      }
+      if (this.#held === undefined)
+        throw new Error(`Cannot hold ${this.#paths.database}: its journal mode changes all the time`)
+    })
+  }
+
+  letGo(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#held?.()
+      this.#held = undefined
     })
   }
 
@@ -180,6 +207,36 @@ export class ReplicaDatabase {
     if (Date.now() - this.#usedMs > IDLE_MS || (done && !isWalMode(session.header))) this.#leave()
     else this.#scheduleUpkeep()
   }
+}
+
+/** Undefined when there is no log after all. */
+async function holdLog(paths: DatabasePaths, options: ApplyOptions): Promise<(() => void) | undefined> {
+  const session = await WalSession.open(paths, options)
+  try {
+    await session?.hold()
+  } catch (error) {
+    session?.close()
+    throw error
+  }
+  return session === undefined ? undefined : () => session.close()
+}
+
+/** Undefined when there is a log by now. Readers go on, and a writer's journal that nobody owns stays. */
+async function holdJournal(paths: DatabasePaths, options: ApplyOptions): Promise<(() => void) | undefined> {
+  const fd = fs.openSync(paths.database, 'r+')
+  const locks = new DatabaseLocks(fd)
+  const letGo = () => fs.closeSync(fd)
+  try {
+    const what = `hold ${paths.database}`
+    const taken = () => (locks.shared() && locks.reserved()) || releasing(locks)
+    await retry(taken, what, options.busyTimeoutMs, options.signal)
+    if (fs.fstatSync(fd).size === 0 || !hasLog(paths, fd)) return letGo
+  } catch (error) {
+    letGo()
+    throw error
+  }
+  letGo()
+  return undefined
 }
 
 function releasing(locks: DatabaseLocks): false {

@@ -95,6 +95,11 @@ export class WalSession {
     if (this.#index.header().mxFrame >= this.#checkpointAt) this.checkpoint()
   }
 
+  /** Keeps other writers out until the session is closed. Throws BusyError. */
+  async hold(): Promise<void> {
+    await this.#lockWriter()
+  }
+
   /**
    * Copies what readers allow of the log to the database, and cuts a large log when that was all. Returns whether nothing is left to copy.
    * Throws SqliteError.

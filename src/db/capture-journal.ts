@@ -70,11 +70,14 @@ export class JournalCapture {
     this.#durable = true
   }
 
-  /** The journal is about to end. Captures what changed; throws when that cannot be stored, and then nothing has happened. */
-  finish(): Captured | undefined {
+  /**
+   * The journal is about to end, or its writer is done who had none and believes in what he wrote (`afterTheFact`). Captures what changed;
+   * throws when that cannot be stored, and then nothing has happened.
+   */
+  finish(afterTheFact = false): Captured | undefined {
     if (!this.#files.exists('database')) return undefined
     const captured = this.#files.with('database', (file) => {
-      const found = this.#capture(file)
+      const found = this.#capture(file, afterTheFact)
       // Rolled back, or no database: no LTX file has these pages, so the file must.
       if (found === undefined && this.#syncDeferred) file.sync()
       return found
@@ -111,7 +114,7 @@ export class JournalCapture {
     this.#committer.undo(captured)
   }
 
-  #capture(file: BackingFile): Captured | undefined {
+  #capture(file: BackingFile, afterTheFact: boolean): Captured | undefined {
     const { state } = this.#committer
     const size = file.size()
     const bytes = Buffer.alloc(DATABASE_HEADER_SIZE)
@@ -120,17 +123,17 @@ export class JournalCapture {
     this.#foreign = header === undefined && size > 0 && state.pageCount > 0
     if (header === undefined) {
       // An emptied database; a plain file of this node; or a first transaction that was rolled back.
-      return size === 0 && state.pageCount > 0 ? this.#captureEmpty(state.pageSize) : undefined
+      return size === 0 && state.pageCount > 0 ? this.#captureEmpty(state.pageSize, afterTheFact) : undefined
     }
     const pageCount = databasePageCount(header, size)
     if (!this.pending && pageCount === state.pageCount) return undefined
     const pages = dirtyTransaction(file, header.pageSize, pageCount, this.#changedPages(header.pageSize, pageCount))
-    return this.#committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: this.#durable })
+    return this.#committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: this.#durable, afterTheFact })
   }
 
-  #captureEmpty(pageSize: number): Captured | undefined {
+  #captureEmpty(pageSize: number, afterTheFact: boolean): Captured | undefined {
     const pages = { pageSize, pageCount: 0, pgnos: new Uint32Array(0), read: () => {} }
-    return this.#committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: true })
+    return this.#committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: true, afterTheFact })
   }
 
   #changedPages(pageSize: number, pageCount: number): Uint32Array {

@@ -60,6 +60,11 @@ export class WalCapture {
     return this.#newest?.provisional ?? false
   }
 
+  /** Whether the newest transaction was made on this node and its writer may not believe in it yet. */
+  get unacknowledged(): boolean {
+    return this.#newest?.provisional === true && this.#newest.captured.own
+  }
+
   /** See WalTail.takeCut. */
   takeCut(): boolean {
     return this.#tail.takeCut()

@@ -16,6 +16,8 @@ export interface CommitSettings {
   readonly syncEveryCommit: boolean
   /** Wall clock, milliseconds since the epoch. */
   readonly now: () => number
+  /** Whether a transaction of this node's own may be acknowledged now: not any more once another node could be the primary. */
+  readonly mayCommit: () => boolean
 }
 
 /** A transaction that was captured, with what is needed to take it back. */
@@ -29,6 +31,8 @@ export interface Captured {
   readonly after: Position
   /** Its sequence number in the sink. */
   readonly sequence: number
+  /** Made on this node, not received. */
+  readonly own: boolean
 }
 
 interface StoredFiles {
@@ -36,6 +40,7 @@ interface StoredFiles {
   readonly sequence: number
   readonly timestampMs: number
   readonly durable: boolean
+  readonly own: boolean
 }
 
 export interface CommitOptions {
@@ -43,6 +48,8 @@ export interface CommitOptions {
   readonly skipUnchanged: boolean
   /** Wait until the disk has it. */
   readonly durable: boolean
+  /** Whoever made it believes in it already: nothing is left to refuse. */
+  readonly afterTheFact?: boolean
 }
 
 /** Turns transactions of one database into LTX files and keeps the database's position with them. */
@@ -85,7 +92,8 @@ export class Committer {
    * and SQLite rolls back. Returns undefined where `skipUnchanged` finds no change.
    */
   commit(pages: TransactionPages, options: CommitOptions): Captured | undefined {
-    if (this.reception.receiving) return this.#commitReceived(pages, options.durable)
+    const afterTheFact = options.afterTheFact === true
+    if (this.reception.receiving && !afterTheFact) return this.#commitReceived(pages, options.durable)
     const { sink, nodeId, compress, now } = this.#settings
     const timestampMs = now()
     const spool = this.#spool
@@ -100,13 +108,17 @@ export class Committer {
         spool.discard()
         return undefined
       }
+      if (!afterTheFact) this.checkMayCommit()
       file = `${this.#ltxDir}/${formatLtxName(change.txid, change.txid)}`
       sequence = spool.store(file, sink)
     } catch (error) {
       spool.discard()
       throw error
     }
-    return this.#stored(change, { files: [file], sequence, timestampMs, durable: options.durable })
+    const captured = this.#stored(change, { files: [file], sequence, timestampMs, durable: options.durable, own: true })
+    // The disk may have taken its time.
+    if (!afterTheFact) this.#checkOrUndo(captured)
+    return captured
   }
 
   /** The transaction that was announced has been applied. Where it changes nothing, nobody has written anything, and it is stored now. */
@@ -142,15 +154,21 @@ export class Committer {
     }
     // Recovery would make one transaction of several in a WAL that is on disk before their files are: of another TXID than the primary's.
     const several = files.length > 1
-    return this.#stored(change, { files, sequence, timestampMs: received.timestampMs, durable: durable || several })
+    return this.#stored(change, {
+      files,
+      sequence,
+      timestampMs: received.timestampMs,
+      durable: durable || several,
+      own: false,
+    })
   }
 
-  #stored(change: Change, { files, sequence, timestampMs, durable }: StoredFiles): Captured {
+  #stored(change: Change, { files, sequence, timestampMs, durable, own }: StoredFiles): Captured {
     const before = this.position
     this.#lastSequence = Math.max(this.#lastSequence, sequence)
     const inverse = this.state.apply(change)
     this.#lastCommitMs = timestampMs
-    const captured: Captured = { inverse, files, before, after: this.position, sequence }
+    const captured: Captured = { inverse, files, before, after: this.position, sequence, own }
     if (durable || this.#settings.syncEveryCommit) this.#syncOrUndo(captured)
     return captured
   }
@@ -184,6 +202,28 @@ export class Committer {
   /** Returns when every transaction of this database is durable. Throws a system error. */
   ensureDurable(): void {
     if (this.#lastSequence > 0) this.#settings.sink.sync(this.#lastSequence)
+  }
+
+  /** Whether a transaction of this node's own may be acknowledged now. */
+  get mayCommit(): boolean {
+    return !this.reception.receiving && this.#settings.mayCommit()
+  }
+
+  /** Throws EIO when a transaction of this node's own may not be acknowledged (any more). */
+  checkMayCommit(): void {
+    if (this.mayCommit) return
+    throw Object.assign(new Error('Cannot commit: this node is not the primary, or its lease may have run out'), {
+      code: 'EIO',
+    })
+  }
+
+  #checkOrUndo(captured: Captured): void {
+    try {
+      this.checkMayCommit()
+    } catch (error) {
+      this.undo(captured)
+      throw error
+    }
   }
 
   #syncOrUndo(captured: Captured): void {

@@ -4,15 +4,14 @@ import type { WalIndexHeader } from '../sqlite/wal-index.js'
 import type { BackingFile } from './backing-file.js'
 import { JournalCapture } from './capture-journal.js'
 import { WalCapture } from './capture-wal.js'
-import { type Captured, type CommitSettings, Committer } from './committer.js'
+import { type CommitSettings, Committer } from './committer.js'
 import { DatabaseFiles, type FileKind } from './database-files.js'
 import type { DatabaseStart, DatabaseWatcher } from './database-watcher.js'
 import type { DatabaseLayout } from './layout.js'
 import { PageFreeze } from './page-freeze.js'
 import type { PageState } from './page-state.js'
-import { contentOf } from './replacement.js'
+import { captureDrop } from './replacement.js'
 import { RollbackJournal, zeroesHeader } from './rollback-journal.js'
-import { NO_WAL } from './transaction.js'
 
 /** One database of this node: its files as the mount sees them, and every transaction captured on the way. */
 export class Database {
@@ -174,6 +173,8 @@ export class Database {
       if (!file.inMemory) file.sync()
     } else if (kind === 'wal' && this.#wal.active) {
       this.committer.ensureDurable()
+      // It is not undone: the frames stand, and who finds them and who overwrites them decides, as after a failing disk.
+      if (this.#wal.unacknowledged) this.committer.checkMayCommit()
     } else if (kind === 'journal') {
       this.#rollback.sync(file)
     } else if (kind === 'database' && !this.#wal.active) {
@@ -215,7 +216,24 @@ export class Database {
     if (!this.#rollback.hot) this.files.flush('database')
     if (!this.unjournaled) return
     if (this.files.isCutShort()) this.#watcher.cutShort(this)
-    else this.#journal.finish()
+    else this.#journal.finish(!this.committer.reception.receiving)
+  }
+
+  /**
+   * From now on this node takes transactions from another one only, or makes its own again. Captures what was written without a journal:
+   * its writer believes in it.
+   */
+  receive(on: boolean): void {
+    if (on && !this.committer.reception.receiving) {
+      this.ended()
+      this.#rollback.onlyUndo()
+    }
+    this.committer.reception.receiving = on
+  }
+
+  /** Whether its rollback journal is of a transaction that began before others took over: it can only be rolled back. */
+  get finishing(): boolean {
+    return this.#rollback.finishing
   }
 
   /** The name is free again, and another database may take it: what is still open belongs to nobody. */
@@ -241,27 +259,6 @@ export class Database {
     const journal = this.#rollback.moveJournal(this.layout.journal, target)
     if (this.#journal.pending) this.#watcher.unjournaled(this)
     return journal
-  }
-
-  /** Captures that the database is gone; undefined when it has no pages anyway. */
-  captureDrop(): Captured | undefined {
-    const { state } = this.committer
-    if (state.pageCount === 0) return undefined
-    const pages = { pageSize: state.pageSize, pageCount: 0, pgnos: new Uint32Array(0), read: () => {} }
-    return this.committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: true })
-  }
-
-  /**
-   * Captures the content of `source`, whose file is about to take the place of this one's, as the next transaction here: the pages that
-   * differ, or all of them where there were none. Undefined when nothing differs. Throws a system error, with nothing captured.
-   */
-  captureContentOf(source: Database): Captured | undefined {
-    this.files.makeDirectories()
-    if (source.state.pageCount === 0) return this.captureDrop()
-    return source.files.with('database', (file) => {
-      const pages = contentOf(file, source.state, this.state)
-      return this.committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: true })
-    })
   }
 
   /**
@@ -314,7 +311,7 @@ export class Database {
 
   /** Captures the transaction whose journal `end` ends. The journal stays, and with it the way back, when that fails. */
   #endJournal(end: () => void): void {
-    const captured = this.#wal.active ? undefined : this.#journal.finish()
+    const captured = this.#wal.active ? undefined : this.#journal.finish(this.#rollback.isRolledBack(this.committer))
     try {
       end()
     } catch (error) {
@@ -335,7 +332,7 @@ export class Database {
   }
 
   #drop(): void {
-    const captured = this.captureDrop()
+    const captured = captureDrop(this)
     try {
       this.files.remove('database')
     } catch (error) {

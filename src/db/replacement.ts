@@ -1,12 +1,42 @@
 import type { BackingFile } from './backing-file.js'
+import type { Captured, Committer } from './committer.js'
+import type { DatabaseFiles } from './database-files.js'
 import type { PageState } from './page-state.js'
-import { type TransactionPages, withGrowth } from './transaction.js'
+import { NO_WAL, type TransactionPages, withGrowth } from './transaction.js'
+
+/** What a replacement needs of a database. */
+export interface Replaceable {
+  readonly files: DatabaseFiles
+  readonly committer: Committer
+}
+
+/** Captures that a database is gone; undefined when it has no pages anyway. Throws as Committer.commit does. */
+export function captureDrop({ committer }: Replaceable): Captured | undefined {
+  const { state } = committer
+  if (state.pageCount === 0) return undefined
+  const pages = { pageSize: state.pageSize, pageCount: 0, pgnos: new Uint32Array(0), read: () => {} }
+  return committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: true })
+}
+
+/**
+ * Captures the content of `source`, whose file is about to take the place of the one of `target`, as the next transaction there: the pages
+ * that differ, or all of them where there were none. Undefined when nothing differs. Throws a system error, with nothing captured.
+ */
+export function captureContentOf(target: Replaceable, source: Replaceable): Captured | undefined {
+  target.files.makeDirectories()
+  const { state } = source.committer
+  if (state.pageCount === 0) return captureDrop(target)
+  return source.files.with('database', (file) => {
+    const pages = contentOf(file, state, target.committer.state)
+    return target.committer.commit(pages, { wal: NO_WAL, skipUnchanged: true, durable: true })
+  })
+}
 
 /**
  * What makes a database of state `before` one of state `after`, whose content is `file`: the pages whose checksums differ, and those by which
  * it grows. Every page where there is nothing to compare: a snapshot.
  */
-export function contentOf(file: BackingFile, after: PageState, before: PageState): TransactionPages {
+function contentOf(file: BackingFile, after: PageState, before: PageState): TransactionPages {
   const { pageSize, pageCount } = after
   const comparable = before.pageCount > 0 && before.pageSize === pageSize
   const differing = comparable ? differingPages(after, before) : new Uint32Array(0)

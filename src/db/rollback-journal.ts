@@ -1,7 +1,8 @@
 import fs from 'node:fs'
-import { superJournalName } from '../sqlite/journal.js'
+import { journalRecords, readJournalHeader, superJournalName } from '../sqlite/journal.js'
 import type { BackingFile } from './backing-file.js'
 import type { JournalCapture } from './capture-journal.js'
+import type { Committer } from './committer.js'
 import type { DatabaseFiles } from './database-files.js'
 
 /** Bytes of a journaled transaction, journal and pages, that are held in memory; a larger one goes to the disk as it comes. */
@@ -21,6 +22,7 @@ export class RollbackJournal {
   /** The application waited for this journal to reach the disk. */
   #synced = false
   #spilled = false
+  #finishing = false
 
   constructor(files: DatabaseFiles, capture: JournalCapture) {
     this.#files = files
@@ -30,6 +32,16 @@ export class RollbackJournal {
   /** The journal has a header: it would be rolled back if its writer died. */
   get hot(): boolean {
     return this.#hot
+  }
+
+  /** The transaction that is going on, if one is, cannot be committed any more. */
+  onlyUndo(): void {
+    this.#finishing = this.#hot
+  }
+
+  /** See Database.finishing. */
+  get finishing(): boolean {
+    return this.#finishing
   }
 
   /** Writes to the journal, which goes on. Throws a system error. */
@@ -94,6 +106,29 @@ export class RollbackJournal {
     this.#hot = false
     this.#synced = false
     this.#spilled = false
+    this.#finishing = false
+  }
+
+  /**
+   * Whether the journal that is about to end has undone a transaction that could not be committed: the database holds again what the journal
+   * has of it. It may end, although pages that were free are not what they were, since no journal has those, and that is a transaction.
+   */
+  isRolledBack({ mayCommit, reception, state: { pageSize } }: Committer): boolean {
+    if (mayCommit || (reception.receiving && !this.#finishing) || !this.#hot) return false
+    if (!this.#files.exists('journal') || !this.#files.exists('database')) return false
+    return this.#files.with('journal', (journal) =>
+      this.#files.with('database', (database) => {
+        const readAt = (into: Uint8Array, offset: number) => journal.read(into, 0, into.length, offset)
+        const header = readJournalHeader(readAt, journal.size(), pageSize)
+        if (header === undefined || database.size() !== header.initialPageCount * header.pageSize) return false
+        const page = Buffer.alloc(header.pageSize)
+        for (const { pgno, data } of journalRecords(readAt, journal.size(), pageSize)) {
+          page.fill(0, database.read(page, 0, page.length, (pgno - 1) * page.length))
+          if (!page.equals(data)) return false
+        }
+        return true
+      }),
+    )
   }
 
   #spill(): void {

@@ -17,11 +17,12 @@ export class Access {
 
   /**
    * Before a change of `file`. Throws EACCES, which is what SQLite makes a read-only database of. The wal-index is its readers' too, and
-   * whoever opens a database in WAL mode `creates` its log. Other files are not replicated, so that everybody may change them.
+   * whoever opens a database in WAL mode `creates` its log. What was going on in a rollback journal when the role changed may be undone. Other files are not replicated, so that everybody may change them.
    */
   check(file: MountFile, { pid }: Context, creates = false): void {
     if (this.onlyWriter === undefined || this.onlyWriter === pid || !(file instanceof DatabaseFile)) return
     if (file.kind === 'shm' || (file.kind === 'wal' && creates)) return
+    if (file.database.finishing && file.kind !== 'wal') return
     this.#rejected(file.database.name, pid)
     throw new FuseError(constants.errno.EACCES)
   }

@@ -12,6 +12,8 @@ export interface FileSystemOptions {
   readonly mountDir: string
   readonly compress: boolean
   readonly syncEveryCommit: boolean
+  /** The memory of the Fence. */
+  readonly fence: SharedArrayBuffer
   readonly retentionMs: number
   readonly retentionIntervalMs: number
   readonly owner: { readonly uid: number; readonly gid: number }
@@ -40,8 +42,13 @@ export type Question =
   /** Keep a database as it is now until it is thawed. */
   | { readonly kind: 'freeze'; readonly name: string }
   | { readonly kind: 'thaw'; readonly freezeId: number }
-  /** Take transactions from this primary only, and let nobody write; or, without one, have them made here by whoever writes. */
-  | { readonly kind: 'receive'; readonly primary: string | undefined }
+  /**
+   * Be a replica: take transactions from another node only, let nobody write but the process `pid`, if there is one, and name this primary,
+   * if it is known. Answered when what was committed before is final, as far as it can be, and durable.
+   */
+  | { readonly kind: 'receive'; readonly primary: string | undefined; readonly pid: number | undefined }
+  /** Be the primary: transactions are made here, by whoever writes, as long as the fence is open. */
+  | { readonly kind: 'lead' }
   /** A replica has everything that the primary had at this moment, milliseconds since the epoch. */
   | { readonly kind: 'current'; readonly timestampMs: number }
   /** What the connected replicas need: by database, the first TXID that one of them has not got yet. */
@@ -58,6 +65,7 @@ export interface Answers {
   freeze: { readonly freezeId: number; readonly pages: FrozenPages } | undefined
   thaw: undefined
   receive: undefined
+  lead: undefined
   current: undefined
   needed: undefined
   /** False when the transaction is there already. */
@@ -82,6 +90,8 @@ export interface DatabaseStatus {
   readonly ltx: LtxCounts
   /** Writes that this node refused as a replica, since the start. */
   readonly rejectedWriteCount: number
+  /** Somebody has its file open. */
+  readonly isOpen: boolean
   readonly writeCounts: {
     readonly database: number
     readonly journal: number

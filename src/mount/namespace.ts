@@ -60,13 +60,11 @@ export class Namespace {
 
   /** The primary's name and a newline; only where another node is known to be the primary. */
   #primaryFile(): TextFile | undefined {
-    const { primary } = this.#following
-    if (primary === undefined) return undefined
-    const text = `${primary}\n`
-    return new TextFile(
-      { size: Buffer.byteLength(text), mode: 0o444, modifiedMs: Date.now, text: () => text },
-      this.#owner,
-    )
+    if (this.#following.primary === undefined) return undefined
+    // The kernel may know the file for longer than a primary lasts.
+    const text = () => (this.#following.primary === undefined ? '' : `${this.#following.primary}\n`)
+    const size = () => Buffer.byteLength(text())
+    return new TextFile({ size, mode: 0o444, modifiedMs: Date.now, text }, this.#owner)
   }
 
   /** Whether the name is the daemon's, so that no program may create, replace or rename it. */
@@ -159,7 +157,7 @@ export class Namespace {
   #positionSource(name: string): TextSource {
     const text = (database: Database) => `${formatPosition(database.position)}\n`
     return {
-      size: POSITION_SIZE,
+      size: () => POSITION_SIZE,
       mode: 0o666,
       modifiedMs: () => this.#store.get(name)?.lastCommitMs ?? 0,
       text: () => {
@@ -179,5 +177,5 @@ function isListed(database: Database): boolean {
 /** Its time of change is the moment up to which this node has everything. */
 function lagSource(following: Following): TextSource {
   const modifiedMs = () => (following.replica ? (following.currentMs ?? 0) : Date.now())
-  return { size: following.lagText.length, mode: 0o444, modifiedMs, text: () => following.lagText }
+  return { size: () => following.lagText.length, mode: 0o444, modifiedMs, text: () => following.lagText }
 }

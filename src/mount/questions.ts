@@ -1,7 +1,7 @@
 import type { Database } from '../db/database.js'
 import type { PageFreeze } from '../db/page-freeze.js'
 import type { ReceivedLtx } from '../db/reception.js'
-import type { Log } from '../log.js'
+import { describeError, type Log } from '../log.js'
 import { formatLtxName, type Position } from '../ltx/names.js'
 import type { Store } from '../store/store.js'
 import { dropSuperseded, forgetSuperseded, type Superseded } from '../store/superseded.js'
@@ -55,7 +55,10 @@ export class Questions {
         this.#thaw(question.freezeId)
         return undefined
       case 'receive':
-        this.#receive(question.primary)
+        await this.#receive(question.primary, question.pid)
+        return undefined
+      case 'lead':
+        this.#lead()
         return undefined
       case 'current':
         this.#following.currentMs = question.timestampMs
@@ -70,13 +73,32 @@ export class Questions {
     }
   }
 
-  #receive(primary: string | undefined): void {
-    const on = primary !== undefined
-    this.#following.replica = on
+  async #receive(primary: string | undefined, pid: number | undefined): Promise<void> {
+    const isChange = !this.#following.replica
+    this.#following.replica = true
     this.#following.primary = primary
-    // No process has this id: until one is announced, nobody may write.
-    this.#access.onlyWriter = on ? -1 : undefined
-    for (const database of this.#store.all()) database.committer.reception.receiving = on
+    if (!isChange) return
+    // No process has the id -1: until one is announced, nobody may write.
+    this.#access.onlyWriter = pid ?? -1
+    for (const database of this.#store.all()) this.#receiveInto(database)
+    await this.#store.makeFinal()
+  }
+
+  /** What cannot be captured is told of, and found again when the primary's transactions do not fit. */
+  #receiveInto(database: Database): void {
+    try {
+      database.receive(true)
+    } catch (error) {
+      this.#log.error(`cannot capture what was written without a journal to ${database.name}: ${describeError(error)}`)
+      database.committer.reception.receiving = true
+    }
+  }
+
+  #lead(): void {
+    this.#following.replica = false
+    this.#following.primary = undefined
+    this.#access.onlyWriter = undefined
+    for (const database of this.#store.all()) database.receive(false)
   }
 
   async #announce(name: string, ltx: ReceivedLtx, pid: number): Promise<boolean> {
@@ -146,7 +168,7 @@ export class Questions {
   }
 
   #status(database: Database): DatabaseStatus {
-    const { name, layout, journalMode, lastCommitMs, writeCounts, state } = database
+    const { name, layout, files, journalMode, lastCommitMs, writeCounts, state } = database
     const { feed } = this.#store
     return {
       name,
@@ -158,6 +180,7 @@ export class Questions {
       commitCount: feed.commitCount(database),
       ltx: feed.tally(layout.ltxDir).counts,
       rejectedWriteCount: this.#rejections.count(name),
+      isOpen: files.isOpen('database'),
       writeCounts: { ...writeCounts },
     }
   }

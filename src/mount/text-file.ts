@@ -9,8 +9,8 @@ const { EACCES } = constants.errno
 const ACCESS_MODE = 3
 
 export interface TextSource {
-  /** Bytes; every text has this many. */
-  readonly size: number
+  /** Bytes that the text has now. */
+  size(): number
   /** Permissions. */
   readonly mode: number
   /** Milliseconds since the epoch. */
@@ -33,7 +33,7 @@ export class TextFile implements MountFile {
   attributes(linked: boolean): FileAttributes {
     const time = timestampFromMs(this.#source.modifiedMs())
     return {
-      size: this.#source.size,
+      size: this.#source.size(),
       blocks: 0,
       atime: time,
       mtime: time,

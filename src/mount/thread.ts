@@ -1,5 +1,6 @@
 import fs from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
+import { Fence } from '../fence.js'
 import { openCpuLatency } from '../fuse/cpu-latency.js'
 import { notifyTo, type Service, sendTo, serve } from '../fuse/device.js'
 import { Session } from '../fuse/session.js'
@@ -90,7 +91,9 @@ class FileSystemThread {
     const isSuperlocked = (name: string) => mounted.view?.isSuperlocked(name)
     const warmWal = (name: string) => mounted.view?.warmWal(name)
     const publish = (commits: readonly DurableCommit[]) => reportCommits(commits)
-    const lookups = { readWalIndex, isWriteLocked, isSuperlocked, warmWal, publish }
+    const fence = new Fence(options.fence)
+    const mayCommit = () => fence.isOpen
+    const lookups = { readWalIndex, isWriteLocked, isSuperlocked, warmWal, publish, mayCommit }
     return new FileSystemThread(await Store.open({ ...options, ...lookups, log }), trace, mounted)
   }
 

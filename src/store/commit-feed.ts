@@ -59,7 +59,7 @@ export class CommitFeed implements LtxWatcher {
   }
 
   set following(on: boolean) {
-    this.#flush()
+    this.flush()
     this.#following = on
   }
 
@@ -94,13 +94,13 @@ export class CommitFeed implements LtxWatcher {
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
-      this.#flush()
+      this.flush()
     })
   }
 
   /** The position up to which this database is final and durable. */
   durablePosition(database: Database): Position {
-    this.#flush()
+    this.flush()
     const [first] = this.#waiting.get(database.layout.ltxDir) ?? []
     return first === undefined ? database.position : positionBefore(first)
   }
@@ -119,7 +119,8 @@ export class CommitFeed implements LtxWatcher {
     return this.#counts.get(database.layout.ltxDir) ?? 0
   }
 
-  #flush(): void {
+  /** Publishes what is final and durable, now. */
+  flush(): void {
     const commits: DurableCommit[] = []
     for (const [directory, waiting] of this.#waiting) {
       const database = this.#databaseOf(directory)

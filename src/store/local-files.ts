@@ -1,6 +1,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { syncDirectory } from '../db/ltx-spool.js'
+import { DATABASE_HEADER_SIZE, parseDatabaseHeader } from '../sqlite/database-header.js'
 
 /** Who made a file or directory, and the mode that was asked for. */
 export interface Ownership {
@@ -108,4 +109,16 @@ export function parentOf(name: string): string {
 
 function isRoot(): boolean {
   return process.geteuid?.() === 0
+}
+
+/** Whether the file has a database's header. Throws a system error. */
+export function startsLikeDatabase(file: string): boolean {
+  const fd = fs.openSync(file, 'r')
+  try {
+    const bytes = Buffer.alloc(DATABASE_HEADER_SIZE)
+    fs.readSync(fd, bytes, 0, bytes.length, 0)
+    return parseDatabaseHeader(bytes) !== undefined
+  } finally {
+    fs.closeSync(fd)
+  }
 }

@@ -3,6 +3,7 @@ import path from 'node:path'
 import type { Captured } from '../db/committer.js'
 import type { Database } from '../db/database.js'
 import { FILE_KINDS, type FileKind } from '../db/database-files.js'
+import { captureContentOf, captureDrop } from '../db/replacement.js'
 import { formatTxid } from '../ltx/names.js'
 import { decideIntent, endIntent, MOVING_DIR, type Step, takeSteps, takeStepsBack, writeIntent } from './move-intent.js'
 
@@ -53,10 +54,10 @@ export function relocate(dataDir: string, relocation: Relocation): void {
   try {
     writeIntent(dataDir, { positions, steps })
     for (const { source, target } of moves) {
-      note(target, target.captureContentOf(source))
-      note(source, source.captureDrop())
+      note(target, captureContentOf(target, source))
+      note(source, captureDrop(source))
     }
-    for (const database of dropped) note(database, database.captureDrop())
+    for (const database of dropped) note(database, captureDrop(database))
     for (const database of touched) database.files.syncNames()
     decideIntent(dataDir)
     takeSteps(dataDir, steps)

@@ -12,11 +12,10 @@ import { RecoveryError, recoverDatabase } from '../db/recover.js'
 import { saveChecksums } from '../db/saved-checksums.js'
 import { describeError, type Log } from '../log.js'
 import { syncFileSystem } from '../native.js'
-import { DATABASE_HEADER_SIZE, parseDatabaseHeader } from '../sqlite/database-header.js'
 import { CommitFeed, type DurableCommit } from './commit-feed.js'
 import { DataDirectory } from './data-directory.js'
 import { freezeDurable } from './freeze-durable.js'
-import { LocalFiles, type Ownership } from './local-files.js'
+import { LocalFiles, type Ownership, startsLikeDatabase } from './local-files.js'
 import { LtxLog } from './ltx-log.js'
 import { replayLtxLog } from './ltx-log-replay.js'
 import { LogSegment } from './ltx-log-segment.js'
@@ -40,6 +39,8 @@ export interface StoreOptions extends RetentionTimes {
   readonly compress: boolean
   readonly syncEveryCommit: boolean
   readonly readWalIndex: ReadWalIndex
+  /** See CommitSettings. */
+  readonly mayCommit: () => boolean
   readonly isWriteLocked: IsWriteLocked
   /** Whether somebody holds all locks of a database's wal-index; undefined where that cannot be seen. */
   readonly isSuperlocked: IsWriteLocked
@@ -84,6 +85,7 @@ export class Store {
       compress: options.compress,
       syncEveryCommit: options.syncEveryCommit,
       now: Date.now,
+      mayCommit: options.mayCommit,
     }
     this.#settler = new Settler(options.readWalIndex, options.log, {
       following: () => feed.following,
@@ -226,6 +228,13 @@ export class Store {
     this.#unjournaled.writerClosed(database)
   }
 
+  /** Resolves when every transaction that nobody can take back any more is final, published if they are, and durable. Rejects with a system error. */
+  async makeFinal(): Promise<void> {
+    for (const database of [...this.all()]) await this.settle(database)
+    for (const database of this.all()) database.committer.ensureDurable()
+    this.feed.flush()
+  }
+
   /** From now on transactions are published soon after they are made, and those before are at their places when it resolves. */
   async follow(): Promise<void> {
     this.feed.following = true
@@ -329,16 +338,5 @@ export class Store {
     } finally {
       await dir.close()
     }
-  }
-}
-
-function startsLikeDatabase(file: string): boolean {
-  const fd = fs.openSync(file, 'r')
-  try {
-    const bytes = Buffer.alloc(DATABASE_HEADER_SIZE)
-    fs.readSync(fd, bytes, 0, bytes.length, 0)
-    return parseDatabaseHeader(bytes) !== undefined
-  } finally {
-    fs.closeSync(fd)
   }
 }

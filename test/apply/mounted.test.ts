@@ -1,64 +1,16 @@
 // The applier on a mount: readers there, writers there, and the LTX files that the node keeps.
-import { execFileSync, fork } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { formatLtxName, formatPosition } from '../../src/ltx/names.js'
 import { needsMounting } from '../needs-mounting.js'
+import { applying, startNode } from './nodes.js'
 import { Primary } from './primary.js'
 import { connect, startReader } from './readers.js'
 
-const script = fileURLToPath(new URL('replica-node.js', import.meta.url))
-
 needsMounting()
-
-interface Node {
-  dir: string
-  dataDir: string
-  ask(command: object): Promise<unknown>
-  stop(): Promise<void>
-}
-
-async function startNode(t: Test, base: string): Promise<Node> {
-  const [dir, dataDir] = [path.join(base, 'mount'), path.join(base, 'data')]
-  mkdirSync(dir, { recursive: true })
-  const child = fork(script, [dataDir, dir], { execArgv: [], serialization: 'advanced' })
-  const waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>()
-  let lastId = 0
-  const ready = once(child, 'message')
-  t.teardown(() => {
-    child.kill('SIGKILL')
-    if (readFileSync('/proc/self/mounts', 'utf8').includes(` ${dir} `)) execFileSync('fusermount3', ['-u', '-z', dir])
-  })
-  await ready
-  child.on('message', (answer: { id: number; done?: unknown; error?: string }) => {
-    const outcome = waiting.get(answer.id)
-    if (answer.error === undefined) outcome?.resolve(answer.done)
-    else outcome?.reject(new Error(answer.error))
-  })
-  return {
-    dir,
-    dataDir,
-    ask: (command) =>
-      new Promise((resolve, reject) => {
-        waiting.set(++lastId, { resolve, reject })
-        child.send({ id: lastId, ...command })
-      }),
-    stop: async () => {
-      child.disconnect()
-      await once(child, 'exit')
-    },
-  }
-}
-
-function applying(primary: Primary, bytes: Buffer): object {
-  const preApply = bytes.readBigUInt64BE(40)
-  const [minTxid, maxTxid] = [bytes.readBigUInt64BE(16), bytes.readBigUInt64BE(24)]
-  return { apply: 'db', ltx: { minTxid, maxTxid, preApply, postApply: primary.checksum, body: { bytes } } }
-}
 
 for (const mode of ['WAL', 'DELETE'] as const) {
   t.test(`a replica's mount, ${mode}`, async (t) => {

@@ -1,14 +1,17 @@
 // A mount whose transactions come from this process' parent: node replica-node.js DATA_DIR MOUNT_DIR, started by fork.
-// Says "ready"; answers { apply: name, ltx } and { role: 'primary' | 'replica' } with { done } or { error }; ends when the parent hangs up.
+// Says "ready"; answers { apply: name, ltx }, { kill: true }, { fence: 'open' | 'closed' }, { role: 'primary' } and { role: 'replica', waitMs }
+// with { done } or { error }; ends when the parent hangs up. A replica's waits for writers at most so long, and not at all without waitMs.
 import { fileURLToPath } from 'node:url'
 import { Applier } from '../../dist/apply/applier.js'
 import { ThreadGate } from '../../dist/apply/thread-gate.js'
+import { Fence } from '../../dist/fence.js'
 import { mountFuse, unmount } from '../../dist/fuse/mountpoint.js'
 import { startFileSystemThread } from '../../dist/mount/file-system-thread.js'
 
 const [dataDir, mountDir] = process.argv.slice(2)
 const say = (message) => process.stderr.write(`${message}\n`)
 const log = { debug() {}, info() {}, warn: say, error: say }
+const fence = new Fence()
 const thread = await startFileSystemThread(
   {
     nodeId: 1n,
@@ -22,13 +25,14 @@ const thread = await startFileSystemThread(
     tracing: { path: '', maxSize: 0, maxCount: 0, compress: false },
     traceToStdout: false,
     debug: false,
+    fence: fence.memory,
   },
   log,
 )
 thread.serve(
   mountFuse({ dir: mountDir, fsname: 'litefs', allowOther: false, defaultPermissions: false, readOnly: false }),
 )
-await thread.ask({ kind: 'receive', primary: 'primary' })
+await thread.ask({ kind: 'receive', primary: 'primary', pid: undefined })
 const script = fileURLToPath(new URL('../../dist/apply/main.js', import.meta.url))
 const gate = new ThreadGate(thread)
 let pid
@@ -44,8 +48,17 @@ const applier = new Applier({ dir: mountDir, script, gate: watched, log, sync: f
 async function obey(command) {
   if (command.apply !== undefined) return await applier.apply(command.apply, command.ltx)
   if (command.kill) return process.kill(pid, 'SIGKILL')
-  await applier.release('db')
-  return await thread.ask({ kind: 'receive', primary: command.role === 'replica' ? 'primary' : undefined })
+  if (command.fence !== undefined) return command.fence === 'open' ? fence.openUntil(Infinity) : fence.close()
+  if (command.role === 'primary') {
+    await applier.release('db')
+    fence.openUntil(Infinity)
+    return await thread.ask({ kind: 'lead' })
+  }
+  const held = command.waitMs === undefined ? undefined : await applier.hold(['db'], command.waitMs)
+  fence.close()
+  await thread.ask({ kind: 'receive', primary: 'primary', pid: held?.pid })
+  await applier.letGo(['db'])
+  return held?.failures.map(({ message }) => message)
 }
 
 process.on('message', ({ id, ...command }) => {

@@ -7,6 +7,7 @@ import { withLtxFile } from '../../src/db/ltx-file.js'
 import { FRAME_HEADER_SIZE } from '../../src/sqlite/wal.js'
 import { checksumFromScratch } from '../system/judges.js'
 import { hash, judge, milestones, testDirectory } from './crash-points.js'
+import { again, commits, stateOf } from './replays.js'
 import { type Call, loadTrace, TracedNode } from './traced-writes.js'
 
 const WAL_TRACES = ['wal-full', 'wal-psow', 'wal-exclusive', 'modes', 'drop']
@@ -111,25 +112,6 @@ t.test('a WAL is captured alike in whatever pieces it is written', async (t) => 
   }
 })
 
-/** Calls that commit, each with the calls since the commit before it. */
-async function commits(dir: string, calls: readonly Call[]): Promise<Map<number, number>> {
-  const node = await TracedNode.open(dir)
-  const found = new Map<number, number>()
-  const txids = () => [...node.databases.values()].map(({ state }) => state.txid).join()
-  let start = 0
-  for (const [index, call] of calls.entries()) {
-    const before = txids()
-    node.do(call)
-    const after = txids()
-    if (before.replaceAll(/,?0,?/g, '') !== after.replaceAll(/,?0,?/g, '')) {
-      found.set(index, start)
-      start = index + 1
-    }
-  }
-  await node.close()
-  return found
-}
-
 t.test('a transaction that cannot be stored fails, and done again it succeeds', async (t) => {
   const dir = testDirectory(t)
   for (const trace of new Set([...WAL_TRACES, ...JOURNAL_TRACES])) {
@@ -157,17 +139,6 @@ t.test('a transaction that cannot be stored fails, and done again it succeeds', 
     await node.close()
   }
 })
-
-/** What a writer of a WAL does again after its transaction failed: all of it, from where the one before ended. A journal just ends later. */
-function again(calls: readonly Call[], begin: number, index: number): Call[] {
-  const header = calls.findLastIndex((past, at) => at < index && past[0] === 'write' && past[2] === 0)
-  const since = calls.slice(Math.max(begin, header + 1), index)
-  return since.every((past) => ['write', 'sync', 'ack'].includes(past[0])) ? since : []
-}
-
-function stateOf(node: TracedNode): string {
-  return [...node.databases.values()].map(({ state }) => `${state.txid} ${state.checksum}`).join()
-}
 
 t.test('a write to a backing file that fails after the capture takes the transaction back', async (t) => {
   const dir = testDirectory(t)

@@ -84,6 +84,8 @@ export class TracedNode {
   readonly log: LtxLog
   /** What the sink throws instead of taking a file. */
   failWith: Error | undefined
+  /** Whether a transaction may be acknowledged; `closing`: not any more once the disk has it. */
+  fence: 'open' | 'closed' | 'closing' = 'open'
   /** How often pages of a captured transaction had to stay in memory. */
   unwritten = 0
   readonly #settings: CommitSettings
@@ -98,6 +100,7 @@ export class TracedNode {
       compress: true,
       syncEveryCommit: false,
       now: () => 1_700_000_000_000,
+      mayCommit: () => this.fence !== 'closed',
     }
   }
 
@@ -161,7 +164,10 @@ export class TracedNode {
         check()
         return this.log.adopt(file)
       },
-      sync: (sequence) => this.log.sync(sequence),
+      sync: (sequence) => {
+        this.log.sync(sequence)
+        if (this.fence === 'closing') this.fence = 'closed'
+      },
       undo: (file) => this.log.undo(file),
     }
   }

@@ -29,6 +29,7 @@ async function fileSystemAndStore(t: Test): Promise<{ system: LiteFileSystem; st
     syncEveryCommit: false,
     retentionMs: 0,
     retentionIntervalMs: 0,
+    mayCommit: () => true,
     publish: () => {},
     readWalIndex: async () => undefined,
     isWriteLocked: () => undefined,
