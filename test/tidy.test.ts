@@ -17,9 +17,7 @@ const entries = [
   'src/mount/thread.ts',
   'src/import/child.ts',
   'src/config/json-schema.ts',
-  'src/lease/static-leaser.ts',
-  'src/lease/consul-leaser.ts',
-  'src/lease/etcd-leaser.ts',
+  'src/lease/open-leaser.ts',
 ]
 
 /** Who may import whom: each folder or file directly in src/, and what of ours it may import besides itself. */

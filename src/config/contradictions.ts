@@ -53,7 +53,7 @@ export function contradictions({
 }
 
 function isHttpUrl(text: string): boolean {
-  return URL.canParse(text) && new URL(text).protocol === 'http:'
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)
 }
 
 function directoryClash(fuseDir: string, dataDir: string): string | undefined {

@@ -1,13 +1,16 @@
 import { readFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { accessProblems } from './access-rules.js'
 import { type Claims, contradictions } from './contradictions.js'
 import { type ConfigDocument, readDocument } from './document.js'
-import { type Environment, expandEnvironment } from './expand.js'
+import { type Environment, type Expansion, expandEnvironment } from './expand.js'
 import { ConfigError } from './problems.js'
 import { Report } from './report.js'
 import { type Config, configSchema } from './schema.js'
+import { storeProblems } from './store-rules.js'
 import { refusals, unbuiltKeys } from './unbuilt.js'
+import { textAt, valueAt } from './values.js'
 import { CommandLineError, splitWords } from './words.js'
 
 export interface LoadedConfig {
@@ -23,12 +26,14 @@ export interface LoadOptions {
   path: string | undefined
   /** Variables to expand in the file, or undefined to leave dollar signs alone. */
   env: Environment | undefined
+  /** False for commands that start no node: what such a node could not do yet is no problem then. */
+  refuse?: boolean
 }
 
 /** Finds, reads and checks the configuration file. Throws ConfigError with all problems. */
 export function loadConfig(options: LoadOptions): LoadedConfig {
   const { file, source } = options.path === undefined ? searchConfig() : readConfig(options.path)
-  return parseConfig(source, file, options.env)
+  return parseConfig(source, file, options.env, options.refuse)
 }
 
 function searchConfig(): { file: string; source: string } {
@@ -58,7 +63,7 @@ function isMissing(error: unknown): boolean {
 }
 
 /** Checks the text of a configuration file. `file` is only for messages. Throws ConfigError with all problems. */
-export function parseConfig(source: string, file: string, env: Environment | undefined): LoadedConfig {
+export function parseConfig(source: string, file: string, env: Environment | undefined, refuse = true): LoadedConfig {
   const expansion = env === undefined ? { text: source, originOf: (at: number) => at } : expandEnvironment(source, env)
   const document = parseDocumentText(expansion.text, file)
   const report = new Report(source, file, expansion, document)
@@ -69,9 +74,11 @@ export function parseConfig(source: string, file: string, env: Environment | und
 
   const parsed = configSchema.safeParse(document.values)
   for (const issue of parsed.error?.issues ?? []) report.issue(issue)
-  for (const { key, message } of contradictions(claimsOf(document))) report.key(key, message)
-  const type = valueAt(document.values, 'lease', 'type')
-  for (const { key, message } of refusals(type)) report.key(key, message)
+  const { values } = document
+  const rules = [contradictions(claimsOf(document)), storeProblems(values), accessProblems(values)]
+  const refused = refuse ? refusals(valueAt(values, 'lease', 'type')) : []
+  for (const { key, message } of [...rules.flat(), ...refused]) report.key(key, message)
+  reportUnsetSecrets(document, source, expansion, report)
   const ignored = checkCommandLines(document, report)
   report.throwIfAny()
 
@@ -112,10 +119,17 @@ function claimsOf({ values }: ConfigDocument): Claims {
   }
 }
 
-function valueAt(values: unknown, ...path: string[]): unknown {
-  return path.reduce<unknown>((value, key) => {
-    return typeof value === 'object' && value !== null ? Object.getOwnPropertyDescriptor(value, key)?.value : undefined
-  }, values)
+/** Where an empty value would mean no protection, a variable that is not set must not be what makes it empty. */
+const SECRETS = ['http.token', 'http.token-file', 'lease.etcd.username', 'lease.etcd.password']
+
+function reportUnsetSecrets(document: ConfigDocument, source: string, expansion: Expansion, report: Report): void {
+  for (const key of SECRETS) {
+    const place = document.places.get(key)
+    if (place === undefined || textAt(document.values, ...key.split('.')) !== '') continue
+    const text = source.slice(expansion.originOf(place.keyOffset))
+    if (!/^["']?[\w-]+["']?\s*:\s*["']?\$/.test(text)) continue
+    report.key(key, 'found a variable that is not set, allowed: set it, or leave the key out')
+  }
 }
 
 /** Returns a warning for each command of which a part would be ignored, and reports those that are no command at all. */

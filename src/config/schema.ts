@@ -51,6 +51,15 @@ function section<const Shape extends z.ZodRawShape>(shape: Shape) {
   return z.strictObject(shape, { error: 'a section with keys' })
 }
 
+/** Files for connections over TLS to a lease store. */
+function clientTls(of: string) {
+  return section({
+    ca: text('', `File with the authorities to trust for ${of}, in PEM. Default: those of Node.`),
+    cert: text('', 'File with a client certificate, in PEM, where the server asks for one.'),
+    key: text('', 'File with its key, in PEM.'),
+  }).prefault({})
+}
+
 /** Commands in the order they run. A plain text in the file stands for a list of one. */
 export const execSchema = z
   .array(
@@ -94,6 +103,18 @@ export const configSchema = section({
   http: section({
     addr: text(':20202', 'Address of the node API, which the nodes use among themselves.'),
     'snapshot-timeout': duration('0s', 'Longest time a snapshot may take to send. 0 takes data.retention.'),
+    token: text(
+      '',
+      'What whoever calls the API must know, the other nodes included. Default: the variable LITEFS_TOKEN.',
+    ),
+    'token-file': text('', 'File with the token, instead of http.token.'),
+    'protect-metrics': flag(false, 'Ask for the token at /metrics, /health and /debug too.'),
+    tls: section({
+      cert: text('', 'File with the certificate of this node, in PEM. With it the API speaks TLS only.'),
+      key: text('', 'File with its key, in PEM.'),
+      ca: text('', 'File with the authorities that nodes trust among themselves, in PEM. Default: those of Node.'),
+      'client-auth': flag(false, 'Turn away whoever shows no certificate of these authorities.'),
+    }).prefault({}),
   }).prefault({}),
 
   proxy: section({
@@ -112,7 +133,10 @@ export const configSchema = section({
   }).prefault({}),
 
   lease: section({
-    type: choice(['consul', 'static'], 'How the primary is chosen: by a lease in Consul, or fixed in this file.'),
+    type: choice(
+      ['consul', 'etcd', 'static'],
+      'How the primary is chosen: by a lease in Consul or in etcd, or fixed in this file.',
+    ),
     hostname: text('', 'Name of this node, for applications that forward requests. Default: the host name.'),
     'advertise-url': text('', 'Where other nodes reach the API of this one. Default: http://HOSTNAME:PORT.'),
     candidate: flag(true, 'May this node be primary? With a static lease: is it the primary?'),
@@ -122,12 +146,25 @@ export const configSchema = section({
       'Pause before connecting again, or standing for primary, after a lost connection.',
     ),
     'demote-delay': duration('10s', 'Pause before standing again after being asked to step down.'),
+    'allow-stale-promotion': flag(
+      false,
+      'Become primary without asking the other candidates who is ahead, as LiteFS does.',
+    ),
     databases: texts('Replicate only these databases. Not on a candidate.'),
     consul: section({
       url: text('', 'Address of the Consul agent. A password in it is the token, a path the prefix of the keys.'),
       key: text('', 'The key that holds the lease, one per cluster.'),
       ttl: duration('10s', 'How long a lease lasts when it is not renewed. Consul takes no less than 10s.'),
       'lock-delay': duration('1s', 'Pause between a lease that ran out and the next one.'),
+      tls: clientTls('Consul'),
+    }).prefault({}),
+    etcd: section({
+      endpoints: texts('Addresses of the etcd servers. Any that answers will do.'),
+      key: text('', 'The key that holds the lease, one per cluster.'),
+      ttl: duration('10s', 'How long a lease lasts when it is not renewed, in whole seconds.'),
+      username: text('', 'User, where etcd asks for one.'),
+      password: text('', 'Its password.'),
+      tls: clientTls('etcd'),
     }).prefault({}),
   }),
 

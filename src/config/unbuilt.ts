@@ -1,5 +1,18 @@
 /** Keys and sections that are read and checked but have no effect yet. Shorten this when a feature arrives. */
-const UNBUILT = ['strict-verify', 'proxy', 'lease.promote', 'lease.demote-delay', 'lease.consul', 'backup']
+const UNBUILT = [
+  'strict-verify',
+  'http.token',
+  'http.token-file',
+  'http.protect-metrics',
+  'http.tls',
+  'proxy',
+  'lease.promote',
+  'lease.demote-delay',
+  'lease.allow-stale-promotion',
+  'lease.consul',
+  'lease.etcd',
+  'backup',
+]
 
 /** Of the key paths that are in the file, those without effect, in the file's order. Sections themselves are left out. */
 export function unbuiltKeys(paths: Iterable<string>): string[] {
@@ -21,8 +34,8 @@ const REMEDY = 'set lease.type: static, with candidate: true on the one node tha
  */
 export function refusals(type: unknown): Refusal[] {
   const refused: Refusal[] = []
-  if (type === 'consul') {
-    refused.push({ key: 'lease.type', message: `"consul" is not supported by this version: ${REMEDY}` })
+  if (type === 'consul' || type === 'etcd') {
+    refused.push({ key: 'lease.type', message: `"${type}" is not supported by this version: ${REMEDY}` })
   }
   return refused
 }
