@@ -35,6 +35,8 @@ const importTable: Record<string, string[]> = {
   exec: ['log'],
   db: ['ltx', 'sqlite', 'native', 'log'],
   store: ['db', 'ltx', 'sqlite', 'native', 'log'],
+  backup: ['db', 'ltx', 'native', 'log'],
+  'backup-access': ['backup', 'config'],
   apply: ['mount', 'db', 'ltx', 'sqlite', 'native', 'log'],
   mount: ['fence', 'fuse', 'store', 'db', 'sqlite', 'ltx', 'native', 'log', 'trace'],
   replication: ['store', 'db', 'ltx', 'log'],
@@ -61,7 +63,7 @@ const importTable: Record<string, string[]> = {
     'log',
     'trace',
   ],
-  cli: ['config', 'node', 'http', 'import', 'ltx', 'db', 'exec', 'log'],
+  cli: ['backup', 'backup-access', 'config', 'node', 'http', 'import', 'ltx', 'db', 'exec', 'log'],
 }
 
 /** Parts that turn bytes into values and back, and so know no file, socket or process. */

@@ -4,6 +4,7 @@ import { exportCommand } from './export.js'
 import { importCommand } from './import.js'
 import { ltxCommand } from './ltx.js'
 import { runProgram } from './program.js'
+import { restoreCommand } from './restore.js'
 import { statusCommand } from './status.js'
 
 /** Node's exit code for a program that waits at its top level while nothing is left that could happen. */
@@ -20,7 +21,7 @@ try {
   const exitCode = await runProgram(process.argv.slice(2), {
     // Loaded when it is needed: the other commands start faster without.
     startNode: async (...args) => (await import('../node.js')).startNode(...args),
-    commands: [importCommand(), exportCommand(), statusCommand(), ltxCommand()],
+    commands: [importCommand(), exportCommand(), statusCommand(), restoreCommand(), ltxCommand()],
   })
   done = true
   process.exit(exitCode)

@@ -31,15 +31,19 @@ export class Progress {
     this.#startMs = performance.now()
     return new Transform({
       transform: (chunk: Buffer, _encoding, done) => {
-        this.#bytes += chunk.length
-        const now = performance.now()
-        if (now - this.#drawnMs >= REDRAW_MS) {
-          this.#drawnMs = now
-          this.#draw(this.#line())
-        }
+        this.add(chunk.length)
         done(null, chunk)
       },
     })
+  }
+
+  /** Counts bytes that have arrived; fewer than none takes some back. */
+  add(bytes: number): void {
+    this.#bytes += bytes
+    const now = performance.now()
+    if (now - this.#drawnMs < REDRAW_MS) return
+    this.#drawnMs = now
+    this.#draw(this.#line())
   }
 
   /** Shows a text in place of the bar. */

@@ -109,6 +109,7 @@ function claimsOf({ values }: ConfigDocument): Claims {
   const dataDir = valueAt(values, 'data', 'dir')
   const databases = valueAt(values, 'lease', 'databases')
   const advertiseUrl = valueAt(values, 'lease', 'advertise-url')
+  const backupUrl = valueAt(values, 'backup', 'url')
   return {
     fuseDir: typeof fuseDir === 'string' ? fuseDir : '/litefs',
     dataDir: typeof dataDir === 'string' ? dataDir : '/var/lib/litefs',
@@ -116,6 +117,8 @@ function claimsOf({ values }: ConfigDocument): Claims {
     databases: Array.isArray(databases) ? databases : [],
     isStatic: valueAt(values, 'lease', 'type') === 'static',
     advertiseUrl: typeof advertiseUrl === 'string' ? advertiseUrl : '',
+    // What LiteFS has there is the address of another kind of server.
+    backupUrl: typeof backupUrl === 'string' && valueAt(values, 'backup', 'type') === undefined ? backupUrl : '',
   }
 }
 

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { parseDuration } from './duration.js'
+import { parseSize } from './size.js'
 
 /*
  * Every key of litefs.yml with its default. Keys keep the spelling of the file. The `error` of each leaf says what is
@@ -35,6 +36,24 @@ function duration(initial: string, description: string) {
       const ms = parseDuration(value)
       if (ms !== undefined && ms >= 0) return ms
       context.issues.push({ code: 'custom', message: DURATION, input: value })
+      return z.NEVER
+    })
+    .prefault(initial)
+    .meta({ description })
+}
+
+const SIZE = 'a size such as "5MiB", not below that'
+/** S3's least size of a part, bytes. */
+const MIN_PART_SIZE = 5 << 20
+
+/** The file has a text; the configuration has bytes. */
+function partSize(initial: string, description: string) {
+  return z
+    .string({ error: SIZE })
+    .transform((value, context) => {
+      const bytes = parseSize(value)
+      if (bytes !== undefined && bytes >= MIN_PART_SIZE) return bytes
+      context.issues.push({ code: 'custom', message: SIZE, input: value })
       return z.NEVER
     })
     .prefault(initial)
@@ -169,11 +188,53 @@ export const configSchema = section({
   }),
 
   backup: section({
-    type: choice(['', 'file', 'litefs-cloud'], 'Where backups go. Empty for none.').prefault(''),
-    path: text('', 'Directory of a file backup.'),
-    url: text('', 'Address of a backup server.'),
-    cluster: text('', 'Name of the cluster on the backup server.'),
-    'auth-token': text('', 'Token for the backup server.'),
+    url: text(
+      '',
+      'Where backups go: s3://BUCKET/PATH, abs://ACCOUNT@CONTAINER/PATH, sftp://USER@HOST/PATH, file:///PATH.',
+    ),
+    'restore-if-db-not-exists': flag(
+      false,
+      'On a primary without databases: fetch those of the backup before the mount, and start with them.',
+    ),
+    'sync-interval': duration('1s', 'How often transactions are uploaded, those of one interval together.'),
+    snapshot: section({
+      interval: duration('24h', 'How often a full copy is uploaded.'),
+      retention: duration('24h', 'How far back can be restored.'),
+    }).prefault({}),
+    levels: z
+      .array(section({ interval: duration('30s', 'How often the files of the level below are merged.') }), {
+        error: 'a list of sections with the key interval',
+      })
+      .max(8, { error: 'at most 8 levels' })
+      .prefault([{ interval: '30s' }, { interval: '5m' }, { interval: '1h' }])
+      .meta({ description: 'Levels of merged files, from 1 on.' }),
+    'l0-retention': duration(
+      '5m',
+      'How long uploads are kept once level 1 has them. 0 keeps them like the other levels.',
+    ),
+    'l0-retention-check-interval': duration('15s', 'How often to look for uploads past their retention.'),
+    retention: section({
+      enabled: flag(true, 'False: litefs deletes nothing, a rule of the bucket does.'),
+    }).prefault({}),
+    endpoint: text('', 'S3, Azure: address of a server other than the usual one.'),
+    region: text('', 'S3: the region of the bucket. Empty finds it.'),
+    'access-key-id': text('', 'S3: empty takes AWS_ACCESS_KEY_ID or LITESTREAM_ACCESS_KEY_ID.'),
+    'secret-access-key': text('', 'S3: empty takes AWS_SECRET_ACCESS_KEY or LITESTREAM_SECRET_ACCESS_KEY.'),
+    'force-path-style': flag(false, 'S3: the bucket in the path, not in the host name. Always so with an endpoint.'),
+    'skip-verify': flag(false, 'S3: take any certificate.'),
+    'storage-class': text('', 'S3: storage class of the files.'),
+    'part-size': partSize('5MiB', 'S3, Azure: size of the parts of a large upload.'),
+    concurrency: count(5, 'S3, Azure: parts that are uploaded at once.'),
+    'account-key': text('', 'Azure: empty takes LITESTREAM_AZURE_ACCOUNT_KEY.'),
+    'sas-token': text('', 'Azure: in place of the key. Empty takes LITESTREAM_AZURE_SAS_TOKEN.'),
+    password: text('', 'SFTP: the password of the user.'),
+    'key-path': text('', 'SFTP: file of the private key of the user.'),
+    passphrase: text('', 'SFTP: of the private key.'),
+    'host-key': text('', 'SFTP: public key of the server, as in known_hosts. Empty takes any.'),
+    type: choice(['', 'file', 'litefs-cloud'], 'Of LiteFS; without effect.').prefault(''),
+    path: text('', 'Of LiteFS; without effect.'),
+    cluster: text('', 'Of LiteFS; without effect.'),
+    'auth-token': text('', 'Of LiteFS; without effect.'),
   }).prefault({}),
 
   log: section({

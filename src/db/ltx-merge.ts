@@ -3,7 +3,7 @@ import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { encodeFile } from '../ltx/encode-file.js'
 import type { LtxEncoderOptions } from '../ltx/encoder.js'
-import { LtxMerge } from '../ltx/merge.js'
+import { LtxMerge, type LtxMergeOptions } from '../ltx/merge.js'
 import type { LtxReader } from '../ltx/page-block.js'
 import type { LtxTrailer } from '../ltx/trailer.js'
 import { type OpenLtxFile, openLtxFile } from './ltx-file.js'
@@ -14,8 +14,8 @@ const FAN_IN = 128
 /** Bytes written between two turns of the event loop. */
 const BYTES_PER_TURN = 4 << 20
 
-/** Where the next file to be merged comes from. */
-type Run = () => OpenLtxFile
+/** Where the next file to be merged comes from. Throws LtxError and system errors. */
+export type Run = () => OpenLtxFile
 
 /**
  * Reads consecutive LTX files, in order, as one (LtxMerge says what that is), however many they are: more than 128 are first merged in groups into
@@ -23,6 +23,18 @@ type Run = () => OpenLtxFile
  * The caller closes it. Memory: at most 128 open files for each power of 128.
  */
 export async function openMerge(paths: Iterable<string>, temporaryDir: string): Promise<OpenLtxFile> {
+  return await openMergeOf(
+    Array.from(paths, (path) => () => openLtxFile(path)),
+    temporaryDir,
+  )
+}
+
+/** The same of files wherever they come from. */
+export async function openMergeOf(
+  files: Iterable<Run>,
+  temporaryDir: string,
+  options: LtxMergeOptions = {},
+): Promise<OpenLtxFile> {
   const levels: Run[][] = []
   const opened: OpenLtxFile[] = []
   const close = () => {
@@ -35,7 +47,7 @@ export async function openMerge(paths: Iterable<string>, temporaryDir: string): 
     runs.push(run)
     if (runs.length < FAN_IN) return
     levels[level] = []
-    const merged = await mergeToTemporary(runs, temporaryDir)
+    const merged = await mergeToTemporary(runs, temporaryDir, options)
     opened.push(merged)
     await add(level + 1, () => {
       opened.splice(opened.indexOf(merged), 1)
@@ -43,14 +55,14 @@ export async function openMerge(paths: Iterable<string>, temporaryDir: string): 
     })
   }
   try {
-    for (const file of paths) await add(0, () => openLtxFile(file))
+    for (const file of files) await add(0, file)
     const readers: LtxReader[] = []
     for (const run of levels.reverse().flat()) {
       const file = run()
       opened.push(file)
       readers.push(file.reader)
     }
-    return { reader: new LtxMerge(readers), close }
+    return { reader: new LtxMerge(readers, options), close }
   } catch (error) {
     close()
     throw error
@@ -78,13 +90,24 @@ export async function writeLtxFile(reader: LtxReader, target: string, options: L
   }
 }
 
-async function mergeToTemporary(runs: readonly Run[], directory: string): Promise<OpenLtxFile> {
+async function mergeToTemporary(
+  runs: readonly Run[],
+  directory: string,
+  { overlapping = false }: LtxMergeOptions,
+): Promise<OpenLtxFile> {
   const temporary = path.join(directory, `merge-${process.pid}-${process.hrtime.bigint()}.tmp`)
   const fd = fs.openSync(temporary, 'wx', 0o600)
   const inputs: OpenLtxFile[] = []
   try {
     for (const run of runs) inputs.push(run())
-    await writeTo(fd, new LtxMerge(inputs.map((input) => input.reader)), { compress: false })
+    await writeTo(
+      fd,
+      new LtxMerge(
+        inputs.map((input) => input.reader),
+        { overlapping },
+      ),
+      { compress: false },
+    )
     return openLtxFile(temporary)
   } finally {
     fs.closeSync(fd)

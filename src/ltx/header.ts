@@ -1,6 +1,6 @@
 import { CHECKSUM_FLAG } from './checksum.js'
 import { LtxError } from './error.js'
-import { formatTxid } from './names.js'
+import { formatTxid, type Position } from './names.js'
 
 export const HEADER_SIZE = 100
 
@@ -11,6 +11,7 @@ export const FLAG_NO_CHECKSUM = 0x2
 
 const MAGIC = 0x4c545831 // "LTX1", the same in every version
 const RESERVED_START = 80
+const SOURCE_MAGIC = 0x4c465331 // "LFS1": in the reserved bytes, which Go's ltx hashes and does not look at
 const MAX_SAFE_HI = 0x1fffff // upper half of Number.MAX_SAFE_INTEGER
 
 /** Versions that we read. Version 2 was only ever written by Litestream's test releases. */
@@ -39,6 +40,11 @@ export interface LtxHeader {
   walSalt2: number
   /** Node that wrote the file; zero if unset. */
   nodeId: bigint
+  /**
+   * Only in backups, whose TXIDs are their own: where the database that was backed up stood after this file. In the reserved bytes: `LFS1`, TXID
+   * u64, checksum u64; zeros where there is none.
+   */
+  sourcePosition?: Position
 }
 
 /** A file that starts at the first transaction carries the whole database. */
@@ -69,6 +75,11 @@ export function encodeHeader(header: LtxHeader): Buffer {
   view.setUint32(68, header.walSalt2)
   view.setBigUint64(72, header.nodeId)
   bytes.fill(0, RESERVED_START)
+  if (header.sourcePosition !== undefined) {
+    view.setUint32(RESERVED_START, SOURCE_MAGIC)
+    view.setBigUint64(RESERVED_START + 4, header.sourcePosition.txid)
+    view.setBigUint64(RESERVED_START + 12, header.sourcePosition.checksum)
+  }
   return bytes
 }
 
@@ -77,9 +88,7 @@ export function decodeHeader(bytes: Uint8Array, offset = 0): LtxHeader {
   if (bytes.length - offset < HEADER_SIZE) throw new LtxError('Cannot read LTX file: it is shorter than its header')
   const view = new DataView(bytes.buffer, bytes.byteOffset + offset, HEADER_SIZE)
   if (view.getUint32(0) !== MAGIC) throw new LtxError('Cannot read LTX file: it does not start with "LTX1"')
-  for (let i = RESERVED_START; i < HEADER_SIZE; i += 4) {
-    if (view.getUint32(i) !== 0) throw new LtxError(`Cannot read LTX file: reserved header bytes at ${i} are not zero`)
-  }
+  const sourcePosition = readSourcePosition(view)
   return {
     flags: view.getUint32(4),
     pageSize: view.getUint32(8),
@@ -93,7 +102,18 @@ export function decodeHeader(bytes: Uint8Array, offset = 0): LtxHeader {
     walSalt1: view.getUint32(64),
     walSalt2: view.getUint32(68),
     nodeId: view.getBigUint64(72),
+    ...(sourcePosition && { sourcePosition }),
   }
+}
+
+function readSourcePosition(view: DataView): Position | undefined {
+  if (view.getUint32(RESERVED_START) === SOURCE_MAGIC) {
+    return { txid: view.getBigUint64(RESERVED_START + 4), checksum: view.getBigUint64(RESERVED_START + 12) }
+  }
+  for (let i = RESERVED_START; i < HEADER_SIZE; i += 4) {
+    if (view.getUint32(i) !== 0) throw new LtxError(`Cannot read LTX file: reserved header bytes at ${i} are not zero`)
+  }
+  return undefined
 }
 
 /** Checks that the header's values fit each other and `version`. Throws LtxError. */
@@ -109,6 +129,7 @@ function headerFault(header: LtxHeader, version: LtxVersion): string | undefined
   if (pageSize < 512 || pageSize > 65536 || (pageSize & (pageSize - 1)) !== 0) return `page size ${pageSize}`
   if (minTxid < 1n || minTxid > maxTxid) return `TXIDs ${formatTxid(minTxid)} to ${formatTxid(maxTxid)}`
   if (header.commit === 0 && !tracksChecksums(header)) return 'a drop (commit 0) without checksums'
+  if (header.sourcePosition !== undefined && tracksChecksums(header)) return 'a source position in no backup'
   return preApplyFault(header) ?? walFault(header)
 }
 

@@ -12,6 +12,16 @@ const MAX_INPUTS = 65536
 /** Most new pages that the files of a merge may leave out; each is written as zeros. The same bound as for applying a file. */
 const MAX_ZERO_PAGES = 1 << 20
 
+export interface LtxMergeOptions {
+  /** Pages of the database before the first file, where that is known: pages that it lacks although the database grew by them are zeros, too. */
+  readonly pagesBefore?: number
+  /**
+   * As in backups: files may repeat TXIDs of those before them, may differ in whether they track checksums (what they come to does not), and
+   * must have every page by which the database grows.
+   */
+  readonly overlapping?: boolean
+}
+
 /**
  * What consecutive files come to as one: read it like a file. The newest content of each page, nothing that a later file cut off,
  * zeros for pages by which the database grew again without content; TXIDs and checksum before from the first file, checksum after, size and
@@ -25,31 +35,35 @@ export class LtxMerge implements LtxReader {
   readonly #keeps: readonly number[]
   /** Pages up to here may still have their content from before the merged files. */
   readonly #floor: number
+  readonly #overlapping: boolean
   #ended = false
 
   /** `inputs` in the order of their TXIDs, 1 to 65536. Throws LtxError when TXIDs do not follow each other. */
-  constructor(inputs: readonly LtxReader[]) {
+  constructor(inputs: readonly LtxReader[], { pagesBefore, overlapping = false }: LtxMergeOptions = {}) {
     assert(inputs.length <= MAX_INPUTS)
     const headers = inputs.map((input) => input.header)
     this.#inputs = inputs
-    this.header = mergedHeader(headers)
+    this.#overlapping = overlapping
+    this.header = overlapping ? overlappingHeader(headers) : mergedHeader(headers)
     this.#keeps = keptPages(headers)
-    this.#floor = isSnapshot(this.header) ? 0 : (this.#keeps[0] ?? 0)
+    const kept = Math.min(this.#keeps[0] ?? 0, pagesBefore ?? Number.POSITIVE_INFINITY)
+    this.#floor = isSnapshot(this.header) ? 0 : kept
   }
 
   get trailer(): { readonly postApplyChecksum: bigint } {
     assert(this.#ended, 'the trailer follows the pages')
+    if (this.#overlapping) return { postApplyChecksum: 0n }
     return { postApplyChecksum: this.#inputs.at(-1)?.trailer.postApplyChecksum ?? 0n }
   }
 
   *pages(): Generator<PageImage, void> {
-    const zeros = new ZeroPages(this.header, this.#floor)
+    const zeros = new ZeroPages(this.header, this.#floor, this.#overlapping ? 0 : MAX_ZERO_PAGES)
     for (const page of this.#newestPages()) {
       yield* zeros.before(page.pgno)
       yield page
     }
     yield* zeros.before(this.header.commit + 1)
-    this.#checkLinks()
+    if (!this.#overlapping) this.#checkLinks()
     this.#ended = true
   }
 
@@ -108,8 +122,30 @@ function mergedHeader(headers: readonly LtxHeader[]): LtxHeader {
     }
     previous = header
   }
+  return spanningHeader(first, last)
+}
+
+function overlappingHeader(headers: readonly LtxHeader[]): LtxHeader {
+  const [first] = headers
+  const last = headers.at(-1)
+  if (first === undefined || last === undefined) throw new LtxError('Cannot merge LTX files: there are none')
+  let previous: LtxHeader | undefined
+  for (const header of headers) {
+    if (previous && header.minTxid > previous.maxTxid + 1n) checkTxids(previous, header)
+    if (previous && header.maxTxid <= previous.maxTxid) {
+      throw new LtxError(
+        `Cannot merge LTX files: that of TXID ${formatTxid(header.maxTxid)} ends before the one before it`,
+      )
+    }
+    previous = header
+  }
+  return { ...spanningHeader(first, last), flags: FLAG_NO_CHECKSUM, preApplyChecksum: 0n }
+}
+
+function spanningHeader({ sourcePosition: _, ...first }: LtxHeader, last: LtxHeader): LtxHeader {
   return {
     ...first,
+    ...(last.sourcePosition && { sourcePosition: last.sourcePosition }),
     flags: first.flags & FLAG_NO_CHECKSUM,
     pageSize: last.pageSize,
     commit: last.commit,
@@ -141,10 +177,12 @@ function keptPages(headers: readonly LtxHeader[]): number[] {
 class ZeroPages {
   readonly #page: Buffer
   readonly #lockPage: number
+  readonly #limit: number
   #next: number
   #count = 0
 
-  constructor(header: LtxHeader, floor: number) {
+  constructor(header: LtxHeader, floor: number, limit: number) {
+    this.#limit = limit
     this.#page = Buffer.alloc(header.pageSize)
     this.#lockPage = lockPage(header.pageSize)
     this.#next = floor + 1
@@ -154,8 +192,10 @@ class ZeroPages {
   *before(pgno: number): Generator<PageImage, void> {
     for (; this.#next < pgno; this.#next++) {
       if (this.#next === this.#lockPage) continue
-      if (++this.#count > MAX_ZERO_PAGES) {
-        throw new LtxError(`Cannot merge LTX files: they grow the database and lack page ${this.#next} and many others`)
+      if (++this.#count > this.#limit) {
+        throw new LtxError(
+          `Cannot merge LTX files: they grow the database and lack page ${this.#next}${this.#limit > 0 ? ' and many others' : ''}`,
+        )
       }
       yield { pgno: this.#next, data: this.#page }
     }

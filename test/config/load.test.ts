@@ -209,7 +209,7 @@ t.test('all problems are reported at once, each with its place', async (t) => {
     'log: { format: xml }',
     'tracing: { max-size: -1, max-count: many }',
     '__proto__: 1',
-    'backup: { token: secret }',
+    'backup: { token: hunter2 }',
   ].join('\n')
   const { places, message } = problemsOf(text, { A: 'x', LONG: '/a/rather/long/path' })
   t.same(places, [
@@ -242,7 +242,7 @@ t.test('all problems are reported at once, each with its place', async (t) => {
   ]) {
     t.ok(message.includes(part), part)
   }
-  t.notMatch(message, 'secret', 'the value of an unknown key may be a token')
+  t.notMatch(message, 'hunter2', 'the value of an unknown key may be a token')
 })
 
 t.test('single problems', async (t) => {

@@ -7,7 +7,7 @@ import t from 'tap'
 import { checksumFromHalves, lockPage } from '../../src/ltx/checksum.js'
 import { LtxDecoder } from '../../src/ltx/decoder.js'
 import { LtxEncoder } from '../../src/ltx/encoder.js'
-import { encodeHeader, type LtxHeader } from '../../src/ltx/header.js'
+import { decodeHeader, encodeHeader, type LtxHeader } from '../../src/ltx/header.js'
 import { formatLtxName, formatPosition, parseLtxName, parsePosition, parseTxid } from '../../src/ltx/names.js'
 import { pageChecksum } from '../../src/native.js'
 import {
@@ -274,6 +274,34 @@ t.test('what a reader refuses, in files whose checksum is right', async (t) => {
   }
   const loose = readLtx(forge({ header: snapshot, pages: one }), { verifyPostApply: false })
   t.equal(loose.pages.length, 1, 'the caller may check the post-apply checksum itself')
+})
+
+const backupHeader: LtxHeader = {
+  flags: 2,
+  pageSize: 4096,
+  commit: 1,
+  minTxid: 1n,
+  maxTxid: 1n,
+  timestamp: 0,
+  preApplyChecksum: 0n,
+  walOffset: 0,
+  walSize: 0,
+  walSalt1: 0,
+  walSalt2: 0,
+  nodeId: 0n,
+}
+
+t.test("a backup's file tells where its database stood, in the reserved bytes", async (t) => {
+  const header = {
+    ...decodeHeader(encodeHeader(backupHeader)),
+    sourcePosition: { txid: 0x1234n, checksum: 0x8000000000000abcn },
+  }
+  const bytes = encodeHeader(header)
+  t.equal(bytes.subarray(80).toString('hex'), '4c46533100000000000012348000000000000abc')
+  t.strictSame(decodeHeader(bytes), header)
+  t.notOk('sourcePosition' in decodeHeader(encodeHeader(backupHeader)))
+  const encoder = new LtxEncoder(() => {}, { compress: false })
+  t.throws(() => encoder.header({ ...header, flags: 0 }), /a source position in no backup/)
 })
 
 t.test('names and positions', async (t) => {

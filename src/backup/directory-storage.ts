@@ -1,0 +1,182 @@
+import { createReadStream } from 'node:fs'
+import fs, { type FileHandle } from 'node:fs/promises'
+import path from 'node:path'
+import { type Content, type ListOptions, type Storage, StorageError, type StoredFile } from './storage.js'
+
+const TEMPORARY = /\.tmp$/
+
+/** Backups in a directory of this machine, or of one that is mounted here. `directory` is made when something is written. */
+export class DirectoryStorage implements Storage {
+  readonly url: string
+  readonly layout = 'ltx'
+  readonly #root: string
+  #count = 0
+
+  constructor(directory: string) {
+    this.#root = path.resolve(directory)
+    this.url = `file://${this.#root}`
+  }
+
+  async *list(directory: string, { from }: ListOptions): AsyncGenerator<StoredFile> {
+    const names = await this.#names(directory)
+    for (const name of names.filter((name) => name >= from && !TEMPORARY.test(name)).sort()) {
+      const stat = await fs.stat(this.#path(directory, name)).catch((error) => {
+        // Removed meanwhile.
+        if (codeOf(error) === 'ENOENT') return undefined
+        throw failure('read', this.#url(directory, name), error)
+      })
+      if (stat?.isFile()) yield { name, size: stat.size, timeMs: Math.round(stat.mtimeMs) }
+    }
+  }
+
+  async directories(directory: string): Promise<string[]> {
+    const names: string[] = []
+    for (const name of await this.#names(directory)) {
+      const stat = await fs.stat(this.#path(directory, name)).catch(() => undefined)
+      if (stat?.isDirectory()) names.push(name)
+    }
+    return names.sort()
+  }
+
+  async read(key: string, offset: number, length?: number): Promise<AsyncIterable<Uint8Array>> {
+    const file = this.#path(key)
+    const open = async () => {
+      try {
+        return await fs.open(file)
+      } catch (error) {
+        throw failure('read', this.#url(key), error)
+      }
+    }
+    const handle = await open()
+    const end = length === undefined ? {} : { end: offset + length - 1 }
+    return wrapped(createReadStream(file, { fd: handle, start: offset, highWaterMark: 1 << 18, ...end }), (error) =>
+      failure('read', this.#url(key), error),
+    )
+  }
+
+  async create(key: string, content: Content, timeMs: number): Promise<boolean> {
+    return await this.#writeBeside(key, async (temporary, handle) => {
+      if ('bytes' in content) await handle.writeFile(content.bytes)
+      else for await (const chunk of createReadStream(content.path)) await handle.writeFile(chunk)
+      await handle.utimes(timeMs / 1000, timeMs / 1000)
+      await handle.sync()
+      try {
+        // Unlike a rename, a link replaces nothing.
+        await fs.link(temporary, this.#path(key))
+        return true
+      } catch (error) {
+        if (codeOf(error) === 'EEXIST') return false
+        throw error
+      } finally {
+        await fs.rm(temporary, { force: true })
+      }
+    })
+  }
+
+  async write(key: string, chunks: AsyncIterable<Uint8Array>, timeMs: number): Promise<void> {
+    await this.#writeBeside(key, async (temporary, handle) => {
+      for await (const chunk of chunks) await handle.writeFile(chunk)
+      await handle.utimes(timeMs / 1000, timeMs / 1000)
+      await handle.sync()
+      await fs.rename(temporary, this.#path(key))
+    })
+  }
+
+  async remove(keys: readonly string[]): Promise<void> {
+    for (const key of keys) {
+      await fs.rm(this.#path(key), { force: true }).catch((error) => {
+        throw failure('remove', this.#url(key), error)
+      })
+    }
+  }
+
+  async close(): Promise<void> {}
+
+  async #writeBeside<T>(key: string, put: (temporary: string, handle: FileHandle) => Promise<T>): Promise<T> {
+    const file = this.#path(key)
+    const temporary = `${file}.${process.pid}.${++this.#count}.tmp`
+    try {
+      await makeDirectory(path.dirname(file))
+      const handle = await fs.open(temporary, 'wx', 0o644)
+      try {
+        const result = await put(temporary, handle)
+        await syncDirectory(path.dirname(file))
+        return result
+      } finally {
+        await handle.close()
+      }
+    } catch (error) {
+      await fs.rm(temporary, { force: true }).catch(() => {})
+      throw error instanceof Error && 'syscall' in error ? failure('write', this.#url(key), error) : error
+    }
+  }
+
+  async #names(directory: string): Promise<string[]> {
+    try {
+      return await fs.readdir(this.#path(directory))
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return []
+      throw failure('list', this.#url(directory), error)
+    }
+  }
+
+  #path(...parts: string[]): string {
+    return path.join(this.#root, ...parts)
+  }
+
+  #url(...parts: string[]): string {
+    return `file://${this.#path(...parts)}`
+  }
+}
+
+/** Makes a directory and those above it, durably. */
+async function makeDirectory(directory: string): Promise<void> {
+  const first = await fs.mkdir(directory, { recursive: true })
+  if (first === undefined) return
+  for (let made = directory; made.length >= first.length; made = path.dirname(made)) {
+    await syncDirectory(path.dirname(made))
+  }
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await fs.open(directory)
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+const REMEDIES: Readonly<Record<string, string>> = {
+  EACCES: 'let the user of litefs write there, or set backup.url to another directory',
+  EPERM: 'backups need a file system with hard links',
+  EROFS: 'it is mounted read-only',
+  ENOTDIR: 'something in its path is no directory: correct backup.url',
+  ENOSPC: 'free space there; the backup goes on by itself',
+}
+
+function failure(verb: string, url: string, error: unknown): StorageError {
+  const code = codeOf(error)
+  const reason = error instanceof Error ? error.message : String(error)
+  const remedy = REMEDIES[code]
+  const fault = code === 'ENOENT' ? 'missing' : remedy === undefined || code === 'ENOSPC' ? 'passing' : 'setup'
+  return new StorageError(`Cannot ${verb} ${url}: ${reason}${remedy === undefined ? '' : ` (${remedy})`}`, fault, {
+    cause: error,
+  })
+}
+
+/** The chunks of a stream, its errors in our words. */
+export async function* wrapped(
+  chunks: AsyncIterable<Uint8Array>,
+  inWords: (error: unknown) => Error,
+): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const chunk of chunks) yield chunk
+  } catch (error) {
+    throw inWords(error)
+  }
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : ''
+}

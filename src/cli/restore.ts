@@ -1,0 +1,216 @@
+import fs from 'node:fs/promises'
+import path from 'node:path'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import type { BackupFile } from '../backup/replica-layout.js'
+import type { RestoredDatabase } from '../backup/restore.js'
+import type { RestoreTarget } from '../backup/restore-plan.js'
+import { formatPosition, formatTxid } from '../ltx/names.js'
+import { interruptible } from './interruption.js'
+import { formatBytes, Progress } from './progress.js'
+
+interface Options {
+  readonly o?: string
+  readonly txid?: bigint
+  readonly timestamp?: number
+  readonly ifDbNotExists?: true
+  readonly ifReplicaExists?: true
+  readonly integrityCheck: 'none' | 'quick' | 'full'
+  readonly force?: true
+  readonly dryRun?: true
+  readonly json?: true
+  readonly config?: string
+  readonly expandEnv: boolean
+}
+
+const SIDE_FILES = ['-wal', '-shm', '-journal']
+
+/** `litefs restore [options] DB|URL`: a database from its backup, as of any time that this has. */
+export function restoreCommand(): Command {
+  return new Command('restore')
+    .description('write a database from its backup, as of now or of a point in time')
+    .argument(
+      '<db|url>',
+      'name of a database in the backup of the configuration file, or URL of a backup such as s3://BUCKET/PATH/DB',
+    )
+    .option('-o <path>', 'SQLite file to write (default: the name of the database, in this directory)')
+    .addOption(new Option('--txid <txid>', 'up to this TXID of the backup, 16 hex digits').argParser(txidOf))
+    .addOption(
+      new Option('--timestamp <time>', 'what there was before this time, as in 2026-11-21T14:31:00Z').argParser(timeOf),
+    )
+    .option('--if-db-not-exists', 'when the file is there already, do nothing and succeed')
+    .option('--if-replica-exists', 'when there is no backup, do nothing and succeed')
+    .addOption(
+      new Option('--integrity-check <kind>', "run SQLite's check before the file gets its name")
+        .choices(['none', 'quick', 'full'])
+        .default('none'),
+    )
+    .option('--force', 'replace a file that is there, with its -wal, -shm and -journal')
+    .option('--dry-run', 'only say which files would be fetched')
+    .option('--json', 'print JSON')
+    .option('--config <path>', 'configuration file, for the name of a database')
+    .option('--no-expand-env', 'leave environment variables in the configuration file alone')
+    .action(async (source: string, options: Options) => {
+      await interruptible((signal) => restore(source, options, signal))
+    })
+}
+
+async function restore(source: string, options: Options, signal: AbortSignal): Promise<void> {
+  const output = options.o ?? defaultOutput(source)
+  if ((await isThere(output)) && options.force !== true && options.dryRun !== true) {
+    if (options.ifDbNotExists === true) return say(options, { skipped: `${output} exists` })
+    throw new Error(`Cannot restore to ${output}: it is there already (-force replaces it)`)
+  }
+  const { planRestore, RestorePlanError } = await import('../backup/restore-plan.js')
+  const from = await openBackup(source, options)
+  try {
+    const target: RestoreTarget = { txid: options.txid, beforeMs: options.timestamp }
+    const files = await from.allFiles(options.timestamp !== undefined)
+    if (files.length === 0 && options.ifReplicaExists === true)
+      return say(options, { skipped: `no backup at ${from.url}` })
+    let plan: BackupFile[]
+    try {
+      plan = planRestore(files, target)
+    } catch (error) {
+      throw error instanceof RestorePlanError ? new Error(`Cannot restore ${from.url}: ${error.message}`) : error
+    }
+    if (options.dryRun === true) return sayPlan(options, from.url, plan)
+    const restored = await fetchAndCheck(from, plan, output, { options, signal, label: path.basename(source) })
+    sayRestored(options, output, from.url, plan, restored)
+  } finally {
+    await from.storage.close()
+  }
+}
+
+async function openBackup(source: string, options: Options) {
+  const { DEFAULT_ACCESS, isStorageUrl, openStorage } = await import('../backup/open-storage.js')
+  const { BackupPath } = await import('../backup/backup-path.js')
+  if (isStorageUrl(source)) return new BackupPath(await openStorage(source, DEFAULT_ACCESS, process.env), '')
+  const { loadConfig } = await import('../config/load.js')
+  const { storageAccess } = await import('../backup-access.js')
+  const env = options.expandEnv ? process.env : undefined
+  const { config, file } = loadConfig({ path: options.config, env })
+  const { url } = config.backup
+  if (url === '')
+    throw new Error(`Cannot restore ${source}: ${file} has no backup.url (a URL in place of the name needs none)`)
+  return new BackupPath(await openStorage(url, storageAccess(config.backup), process.env), source)
+}
+
+interface Running {
+  readonly options: Options
+  readonly signal: AbortSignal
+  readonly label: string
+}
+
+async function fetchAndCheck(
+  from: Awaited<ReturnType<typeof openBackup>>,
+  plan: readonly BackupFile[],
+  output: string,
+  { options, signal, label }: Running,
+): Promise<RestoredDatabase> {
+  const { restoreDatabase } = await import('../backup/restore.js')
+  const progress = new Progress(label, sizeOf(plan))
+  try {
+    return await restoreDatabase(from, plan, output, {
+      signal,
+      onBytes: (count) => progress.add(count),
+      check: async (file) => {
+        if (options.integrityCheck !== 'none') {
+          progress.say('integrity check')
+          await checkIntegrity(file, options.integrityCheck)
+        }
+        // Before the file has its name: a journal or WAL of another one would be played into it.
+        for (const suffix of SIDE_FILES) await fs.rm(output + suffix, { force: true })
+      },
+    })
+  } catch (error) {
+    throw signal.aborted ? signal.reason : new Error(`Cannot restore ${from.url} to ${output}`, { cause: error })
+  } finally {
+    progress.clear()
+  }
+}
+
+async function checkIntegrity(file: string, kind: 'quick' | 'full'): Promise<void> {
+  const { default: Database } = await import('better-sqlite3')
+  const database = new Database(file)
+  try {
+    const pragma = kind === 'quick' ? 'quick_check' : 'integrity_check'
+    const faults = database.pragma(`${pragma}(10)`) as Record<string, string>[]
+    const words = faults.flatMap((fault) => Object.values(fault))
+    if (words.length !== 1 || words[0] !== 'ok') throw new Error(`the integrity check fails: ${words.join('; ')}`)
+  } finally {
+    database.close()
+  }
+}
+
+function sayPlan(options: Options, url: string, plan: readonly BackupFile[]): void {
+  const files = plan.map(describeFile)
+  if (options.json === true) {
+    print(JSON.stringify({ url, files }, undefined, 2))
+    return
+  }
+  for (const { level, minTxid, maxTxid, size, time } of files) {
+    print(`level ${level}  ${minTxid}-${maxTxid}  ${time}  ${formatBytes(size)}`)
+  }
+  print(`${files.length} ${files.length === 1 ? 'file' : 'files'}, ${formatBytes(sizeOf(plan))}`)
+}
+
+function sayRestored(
+  options: Options,
+  output: string,
+  url: string,
+  plan: readonly BackupFile[],
+  { txid, position, pageSize, pageCount, timestampMs }: RestoredDatabase,
+): void {
+  const time = new Date(timestampMs).toISOString()
+  const at = position && formatPosition(position)
+  if (options.json === true) {
+    const files = plan.map(describeFile)
+    const result = { path: output, url, txid: formatTxid(txid), position: at, time, pageSize, pageCount, files }
+    print(JSON.stringify(result, undefined, 2))
+    return
+  }
+  const where = at === undefined ? '' : `, position ${at}`
+  print(`${output}: restored at TXID ${formatTxid(txid)}${where}, of ${time}, ${pageCount} pages of ${pageSize} bytes`)
+}
+
+function say(options: Options, result: { skipped: string }): void {
+  print(options.json === true ? JSON.stringify(result, undefined, 2) : `nothing to do: ${result.skipped}`)
+}
+
+function describeFile({ level, minTxid, maxTxid, size, timeMs }: BackupFile) {
+  const time = new Date(timeMs).toISOString()
+  return { level, minTxid: formatTxid(minTxid), maxTxid: formatTxid(maxTxid), size, time }
+}
+
+function sizeOf(plan: readonly BackupFile[]): number {
+  return plan.reduce((sum, { size }) => sum + size, 0)
+}
+
+function defaultOutput(source: string): string {
+  const name = path.posix.basename(source.replace(/[?].*$/, '').replace(/\/+$/, ''))
+  return path.resolve(name === '' ? 'restored.db' : name)
+}
+
+async function isThere(file: string): Promise<boolean> {
+  return await fs.access(file).then(
+    () => true,
+    () => false,
+  )
+}
+
+function txidOf(text: string): bigint {
+  if (!/^[0-9a-f]{1,16}$/i.test(text)) throw new InvalidArgumentError('Allowed are up to 16 hex digits.')
+  return BigInt(`0x${text}`)
+}
+
+function timeOf(text: string): number {
+  const isComplete = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/i.test(text)
+  const timeMs = Date.parse(text)
+  if (!isComplete || Number.isNaN(timeMs))
+    throw new InvalidArgumentError('Allowed is a time with its zone, as in 2026-11-21T14:31:00Z.')
+  return timeMs
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`)
+}

@@ -1,0 +1,37 @@
+// Litestream's own code as the judge: its SQLite extension writes a whole restored database (LITESTREAM_HYDRATION) by the plan, merge and
+// decoding of `litestream restore`.
+import { copyFile, rm } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import type { Teardown } from '../servers/process.js'
+import { temporaryDirectory } from '../servers/programs.js'
+import { run } from '../system/harness.js'
+
+const library = path.join(
+  path.dirname(createRequire(import.meta.url).resolve('litestream-vfs/package.json')),
+  '../litestream-vfs-linux-amd64/litestream-vfs.so',
+)
+
+/** What Litestream restores from a URL, as `target`. Throws with what it says when it cannot. */
+export async function litestreamRestore(t: Teardown, url: string, target: string): Promise<void> {
+  const scratch = await temporaryDirectory(t, 'oracle')
+  const log = path.join(scratch, 'log')
+  const hydrated = path.join(scratch, 'hydrated')
+  const variables = [
+    `LITESTREAM_REPLICA_URL=${url}`,
+    'LITESTREAM_HYDRATION_ENABLED=true',
+    `LITESTREAM_HYDRATION_PATH=${hydrated}`,
+    `LITESTREAM_LOG_FILE=${log}`,
+  ]
+  // The first read may come before hydration is done; closing the database waits for it.
+  const script = [
+    `.load ${library} sqlite3_litestreamvfs_init`,
+    '.open file:restored.db?vfs=litestream',
+    'pragma quick_check;',
+  ]
+  const args = ['-u', 'AWS_CA_BUNDLE', ...variables, 'sqlite3', '-batch', '-bail', ':memory:', ...script]
+  const { code, stdout, stderr } = await run('env', args)
+  if (code !== 0 || !stdout.includes('ok')) throw new Error(`Litestream cannot restore ${url}: ${stdout}${stderr}`)
+  await copyFile(hydrated, target)
+  await rm(hydrated)
+}

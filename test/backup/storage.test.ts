@@ -1,0 +1,198 @@
+// The same tests over all storages, each a real server: a directory, Ceph's S3 gateway, Azure's emulator, OpenSSH.
+import { execFile } from 'node:child_process'
+import { writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { buffer } from 'node:stream/consumers'
+import { promisify } from 'node:util'
+import t, { type Test } from 'tap'
+import { AzureStorage } from '../../src/backup/azure-storage.js'
+import { DirectoryStorage } from '../../src/backup/directory-storage.js'
+import { goTime, S3Storage } from '../../src/backup/s3-storage.js'
+import { SftpStorage } from '../../src/backup/sftp-storage.js'
+import { type Storage, StorageError } from '../../src/backup/storage.js'
+import { ACCOUNT, ACCOUNT_KEY, startAzurite } from '../servers/azurite.js'
+import { temporaryDirectory } from '../servers/programs.js'
+import { ACCESS_KEY, SECRET_KEY, startRadosgw } from '../servers/radosgw.js'
+import { startSshd } from '../servers/sshd.js'
+
+const TIME_MS = Date.UTC(2026, 10, 21, 14, 31, 0)
+const LARGE_BYTES = 11 << 20
+
+const [directory, s3, azure, ssh] = await Promise.all([
+  temporaryDirectory(t, 'storage'),
+  startRadosgw(t),
+  startAzurite(t),
+  startSshd(t),
+])
+await Promise.all([s3.createBucket('tests'), azure.createContainer('tests')])
+
+const s3Settings = {
+  bucket: 'tests',
+  path: 'some/path',
+  endpoint: s3.endpoint,
+  region: '',
+  accessKeyId: ACCESS_KEY,
+  secretAccessKey: SECRET_KEY,
+  forcePathStyle: undefined,
+  skipVerify: false,
+  storageClass: '',
+  partSize: 5 << 20,
+  concurrency: 5,
+}
+const azureSettings = {
+  account: ACCOUNT,
+  accountKey: ACCOUNT_KEY,
+  sasToken: '',
+  container: 'tests',
+  path: 'some/path',
+  endpoint: azure.endpoint,
+  partSize: 5 << 20,
+  concurrency: 5,
+}
+const sftpSettings = {
+  host: '127.0.0.1',
+  port: ssh.port,
+  user: ssh.user,
+  password: '',
+  keyPath: ssh.keyPath,
+  passphrase: '',
+  hostKey: ssh.hostKey,
+  path: path.join(ssh.directory, 'some/path'),
+}
+
+const storages: Record<string, () => Promise<Storage>> = {
+  directory: async () => new DirectoryStorage(path.join(directory, 'some/path')),
+  S3: () => S3Storage.open(s3Settings),
+  Azure: () => AzureStorage.open(azureSettings),
+  SFTP: async () => new SftpStorage(sftpSettings),
+}
+
+async function listed(storage: Storage, directory: string, from = '', exactTimes = true) {
+  const files = []
+  for await (const file of storage.list(directory, { from, exactTimes })) files.push(file)
+  return files
+}
+
+async function* chunks(bytes: Buffer): AsyncGenerator<Buffer> {
+  for (let at = 0; at < bytes.length; at += 100_000) yield bytes.subarray(at, at + 100_000)
+}
+
+function numbered(length: number): Buffer {
+  const bytes = Buffer.alloc(length)
+  for (let at = 0; at + 4 <= length; at += 4) bytes.writeUInt32LE(at, at)
+  return bytes
+}
+
+async function readAndWrite(t: Test, storage: Storage): Promise<void> {
+  t.strictSame(await listed(storage, 'a/0000'), [], 'nothing where nothing was written')
+  t.strictSame(await storage.directories('a'), [])
+  const large = numbered(LARGE_BYTES)
+  const file = path.join(t.testdir(), 'large')
+  await writeFile(file, large)
+  t.equal(await storage.create('a/0000/3.ltx', { bytes: Buffer.from('three') }, TIME_MS), true)
+  t.equal(await storage.create('a/0000/2.ltx', { path: file, size: large.length }, TIME_MS + 1000), true)
+  await storage.write('a/0000/1.ltx', chunks(large), TIME_MS + 2000, large.length)
+  await storage.write('a/0001/1.ltx', chunks(Buffer.from('old')), TIME_MS, 3)
+  await storage.write('a/0001/1.ltx', chunks(Buffer.from('new')), TIME_MS, 3)
+
+  const files = [
+    { name: '1.ltx', size: large.length, timeMs: TIME_MS + 2000 },
+    { name: '2.ltx', size: large.length, timeMs: TIME_MS + 1000 },
+    { name: '3.ltx', size: 5, timeMs: TIME_MS },
+  ]
+  t.strictSame(await listed(storage, 'a/0000'), files)
+  t.strictSame(await listed(storage, 'a/0000', '2.ltx'), files.slice(1), 'from a name on, itself included')
+  t.strictSame(await listed(storage, 'a/0000', '2'), files.slice(1))
+  t.strictSame(await storage.directories('a'), ['0000', '0001'])
+  t.strictSame(await storage.directories(''), ['a'])
+
+  t.ok((await buffer(await storage.read('a/0000/1.ltx', 0))).equals(large))
+  t.ok((await buffer(await storage.read('a/0000/2.ltx', 6_000_000))).equals(large.subarray(6_000_000)))
+  t.ok((await buffer(await storage.read('a/0000/2.ltx', 10, 90))).equals(large.subarray(10, 100)))
+  t.equal(String(await buffer(await storage.read('a/0001/1.ltx', 0))), 'new', 'write replaces')
+}
+
+async function createOnce(t: Test, storage: Storage): Promise<void> {
+  t.equal(await storage.create('a/0000/3.ltx', { bytes: Buffer.from('other') }, TIME_MS), false)
+  t.equal(String(await buffer(await storage.read('a/0000/3.ltx', 0))), 'three', 'create replaces nothing')
+  const tries = Array.from({ length: 8 }, (_, i) => storage.create('a/race', { bytes: Buffer.from(`${i}`) }, TIME_MS))
+  const won = await Promise.all(tries)
+  t.equal(won.filter((one) => one).length, 1, 'one of many that try at once')
+  t.equal(String(await buffer(await storage.read('a/race', 0))), `${won.indexOf(true)}`)
+}
+
+async function removing(t: Test, storage: Storage): Promise<void> {
+  await storage.remove(['a/0000/1.ltx', 'a/0000/3.ltx', 'a/0000/never.ltx'])
+  const names = (await listed(storage, 'a/0000')).map(({ name }) => name)
+  t.strictSame(names, ['2.ltx'])
+  const lost = await buffer(await storage.read('a/0000/1.ltx', 0).catch(rejected)).catch((error) => error)
+  t.match(lost, { name: 'StorageError', fault: 'missing' })
+  t.match(lost.message, /^Cannot read .*a\/0000\/1\.ltx: /)
+}
+
+/** An error that comes when it is read: some storages open late. */
+async function* rejected(error: unknown): AsyncGenerator<Buffer> {
+  yield* []
+  throw error
+}
+
+for (const [name, open] of Object.entries(storages)) {
+  t.test(name, async (t) => {
+    const storage = await open()
+    t.teardown(() => storage.close())
+    await readAndWrite(t, storage)
+    await createOnce(t, storage)
+    await removing(t, storage)
+    const many = Array.from({ length: 40 }, (_, i) => `many/${String(i).padStart(4, '0')}`)
+    await Promise.all(many.map((key) => storage.create(key, { bytes: Buffer.from(key) }, TIME_MS)))
+    t.strictSame((await listed(storage, 'many', '0030')).length, 10)
+    await storage.remove(many)
+    t.strictSame(await listed(storage, 'many'), [])
+  })
+}
+
+t.test('what S3 keeps is what Litestream looks for', async (t) => {
+  t.equal(goTime(Date.UTC(2026, 10, 21, 4, 26, 52, 479)), '2026-11-21T04:26:52.479Z')
+  t.equal(goTime(Date.UTC(2026, 10, 21, 4, 26, 52, 400)), '2026-11-21T04:26:52.4Z')
+  t.equal(goTime(Date.UTC(2026, 10, 21, 4, 26, 50)), '2026-11-21T04:26:50Z')
+})
+
+t.test('whoever cannot use a storage is told what to do', async (t) => {
+  const message = async (storage: Storage) => {
+    const error = await storage.create('a/b', { bytes: Buffer.from('x') }, TIME_MS).catch((error) => error)
+    await storage.close()
+    if (!(error instanceof StorageError)) throw new Error('Cannot test: it was written')
+    t.equal(error.fault, 'setup')
+    return error.message
+  }
+  t.match(
+    await message(await S3Storage.open({ ...s3Settings, bucket: 'nowhere' })),
+    /^Cannot write s3:\/\/nowhere\/some\/path\/a\/b: NoSuchBucket.*create the bucket nowhere, or correct backup\.url/,
+  )
+  t.match(
+    await message(await S3Storage.open({ ...s3Settings, secretAccessKey: 'x' })),
+    /SignatureDoesNotMatch.*secret-access-key/,
+  )
+  t.match(await message(await S3Storage.open({ ...s3Settings, accessKeyId: 'x' })), /InvalidAccessKeyId.*access-key-id/)
+  t.match(
+    await message(await AzureStorage.open({ ...azureSettings, container: 'nowhere' })),
+    /^Cannot write abs:\/\/devstoreaccount1@nowhere\/some\/path\/a\/b: .*create the container nowhere/,
+  )
+  const wrongKey = Buffer.from('wrong').toString('base64')
+  t.match(
+    await message(await AzureStorage.open({ ...azureSettings, accountKey: wrongKey })),
+    /correct .*backup\.account-key/,
+  )
+  await t.rejects(AzureStorage.open({ ...azureSettings, accountKey: '' }), /no credentials \(set backup\.account-key/)
+  t.match(
+    await message(new SftpStorage({ ...sftpSettings, keyPath: '', password: 'x' })),
+    /correct the user in backup\.url/,
+  )
+  t.match(
+    await message(new SftpStorage({ ...sftpSettings, hostKey: 'ssh-ed25519 AAAA' })),
+    /another key than backup\.host-key/,
+  )
+  await promisify(execFile)('mkdir', ['-p', path.join(directory, 'file')])
+  await writeFile(path.join(directory, 'file/x'), '')
+  t.match(await message(new DirectoryStorage(path.join(directory, 'file/x'))), /ENOTDIR.*correct backup\.url/)
+})
