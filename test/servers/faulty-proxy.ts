@@ -12,6 +12,8 @@ export type Fault =
   | 'cut'
   /** The server does what it is asked to, and its answer is lost with the connection. */
   | 'answer-lost'
+  /** The same for requests that have this text. */
+  | { readonly loseAnswerTo: string }
   /** These bytes are the answer. */
   | { readonly answer: string }
   /** Everything takes this long. */
@@ -38,10 +40,15 @@ export async function startFaultyProxy(t: Teardown, targetPort: number): Promise
     }
     client.on('close', () => target.destroy())
     target.on('close', () => client.destroy())
-    client.on('data', (bytes) => forward(proxy.fault, bytes, client, target))
+    let isLost = false
+    client.on('data', (bytes) => {
+      const { fault } = proxy
+      isLost = typeof fault === 'object' && 'loseAnswerTo' in fault && bytes.includes(fault.loseAnswerTo)
+      forward(fault, bytes, client, target)
+    })
     target.on('data', (bytes) => {
       const { fault } = proxy
-      if (fault === 'answer-lost') client.destroy()
+      if (fault === 'answer-lost' || isLost) client.destroy()
       else if (typeof fault === 'object' && 'delayMs' in fault) setTimeout(() => client.write(bytes), fault.delayMs)
       else if (fault !== 'silent') client.write(bytes)
     })
