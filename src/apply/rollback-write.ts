@@ -12,6 +12,7 @@ import { encodeWalHeader, parseWalHeader } from '../sqlite/wal.js'
 import { firstCursor } from '../sqlite/wal-scan.js'
 import type { DatabasePaths } from './database-paths.js'
 import { FrameWriter } from './frame-writer.js'
+import { PageWriter } from './page-writer.js'
 import { readPadded, writeFully } from './write-fully.js'
 
 /** The smallest sector that SQLite writes journals for. */
@@ -28,21 +29,28 @@ export interface Plan {
   /** Bytes and pages of the database now; both zero when it is empty. */
   readonly pageSize: number
   readonly pageCount: number
-  /** Ascending, the pages that the transaction sets. */
+  /** Ascending, the pages that the transaction sets; none where the database is empty, since there is nothing to save. */
   readonly pgnos: readonly number[]
   /** Whether page 1 stays the same where readers look for changes, although there is one: they would keep what they have cached. */
   readonly unnoticed: boolean
 }
 
-/** Reads the LTX file once, to the end, and compares it with the database. Throws LtxError when it is bad. SHARED must be held. */
+/**
+ * Compares the LTX file with the database, for which it is read once, to the end, unless the database is empty. Throws LtxError when it is
+ * bad. SHARED must be held.
+ */
 export function planTransaction(database: number, body: LtxBody): Plan {
   const { size } = fs.fstatSync(database)
   const firstBytes = new Uint8Array(DATABASE_HEADER_SIZE)
   readPadded(database, firstBytes, 0)
   const now = size === 0 ? undefined : parseDatabaseHeader(firstBytes)
   if (now === undefined && size > 0) throw new Error('Cannot apply a transaction: what is there is no SQLite database')
-  const pageSize = now?.pageSize ?? 0
-  const pageCount = now === undefined ? 0 : databasePageCount(now, size)
+  if (now === undefined) {
+    const header = readLtx(body, (decoder) => decoder.header)
+    return { header, pageSize: 0, pageCount: 0, pgnos: [], unnoticed: false }
+  }
+  const { pageSize } = now
+  const pageCount = databasePageCount(now, size)
 
   const pgnos: number[] = []
   const original = Buffer.alloc(pageSize)
@@ -78,7 +86,9 @@ export function writeTransaction(
   const { header } = plan
   writeJournal(database, paths.journal, plan, sync)
   readLtx(body, (decoder) => {
-    for (const { pgno, data } of decoder.pages()) writeFully(database, data, (pgno - 1) * header.pageSize)
+    const writer = new PageWriter(database, header.pageSize, header.commit)
+    for (const { pgno, data } of decoder.pages()) writer.add(pgno, data)
+    writer.flush()
   })
   fs.ftruncateSync(database, header.commit * header.pageSize)
   if (sync) fs.fsyncSync(database)

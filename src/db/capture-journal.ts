@@ -144,6 +144,9 @@ export class JournalCapture {
   }
 }
 
+/** Bytes of pages that follow each other and are read in one go. */
+const READ_AHEAD = 256 << 10
+
 /** Pages read from the database file; what lies beyond its end reads as zeros, as it does for SQLite. */
 function dirtyTransaction(
   file: BackingFile,
@@ -151,13 +154,26 @@ function dirtyTransaction(
   pageCount: number,
   pgnos: Uint32Array,
 ): TransactionPages {
+  const window = Buffer.allocUnsafe(Math.min(READ_AHEAD, pgnos.length * pageSize))
+  /** The pages in the window: entries of `pgnos`. */
+  let from = 0
+  let to = 0
+  const load = (index: number) => {
+    const first = pgnos[index] ?? 0
+    const limit = Math.min(pgnos.length, index + Math.floor(window.length / pageSize))
+    from = index
+    to = index + 1
+    while (to < limit && pgnos[to] === first + (to - from)) to++
+    const wanted = (to - from) * pageSize
+    window.fill(0, file.read(window, 0, wanted, (first - 1) * pageSize), wanted)
+  }
   return {
     pageSize,
     pageCount,
     pgnos,
     read(index, into) {
-      const n = file.read(into, 0, pageSize, ((pgnos[index] ?? 0) - 1) * pageSize)
-      into.fill(0, n)
+      if (index < from || index >= to) load(index)
+      window.copy(into, 0, (index - from) * pageSize, (index - from + 1) * pageSize)
     },
   }
 }

@@ -3,6 +3,7 @@ import path from 'node:path'
 
 /** LTX files up to this size (bytes) stay in memory until the log has them; larger ones are streamed to a file. */
 export const MEMORY_LIMIT = 1 << 20
+const FILE_MODE = 0o644
 /** Bytes that the spool keeps between two files. */
 const SMALL_BUFFER = 16 << 10
 
@@ -23,7 +24,7 @@ export interface LtxSink {
 
 /**
  * Collects the bytes of one LTX file after the other: in memory, and from MEMORY_LIMIT on in a temporary file beside its final place.
- * Each ends with `store` or `discard`.
+ * One that is on the disk already is adopted instead. Each ends with `store` or `discard`.
  */
 export class LtxSpool {
   readonly #temporary: string
@@ -41,6 +42,16 @@ export class LtxSpool {
     if (this.#used + chunk.length > this.#buffer.length) this.#makeRoom(chunk.length)
     this.#buffer.set(chunk, this.#used)
     this.#used += chunk.length
+  }
+
+  /**
+   * Takes a whole file that is on the same disk already, without copying it. It may then lose the name that it has. Throws a system error.
+   */
+  adopt(file: string): void {
+    fs.rmSync(this.#temporary, { force: true })
+    fs.linkSync(file, this.#temporary)
+    this.#fd = fs.openSync(this.#temporary, 'r+')
+    fs.fchmodSync(this.#fd, FILE_MODE)
   }
 
   /** Moves the finished file to `file` or into the sink; returns its sequence number there. */
@@ -84,7 +95,7 @@ export class LtxSpool {
       this.#buffer = larger
       return
     }
-    if (this.#fd === undefined) this.#fd = fs.openSync(this.#temporary, 'w', 0o644)
+    if (this.#fd === undefined) this.#fd = fs.openSync(this.#temporary, 'w', FILE_MODE)
     this.#flush(this.#fd)
     if (length > this.#buffer.length) this.#buffer = Buffer.allocUnsafe(length)
   }

@@ -1,13 +1,9 @@
 import assert from 'node:assert/strict'
-import fs from 'node:fs'
 import { formatPosition, type Position } from '../ltx/names.js'
 import type { LtxBody } from './ltx-body.js'
 import type { LtxSpool } from './ltx-spool.js'
 import { type Change, FLAG_HI, type PageState } from './page-state.js'
 import { encodeTransaction, NO_WAL, type TransactionPages } from './transaction.js'
-
-/** Bytes of a received LTX file that are copied at a time. */
-const COPY_SIZE = 1 << 20
 
 /** One or more consecutive transactions of another node, as LTX files that were verified. */
 export interface ReceivedLtx {
@@ -129,24 +125,11 @@ export class Reception {
   }
 }
 
-/** Copies a file as it arrived. Throws a system error. */
+/** Stores a file as it arrived. Throws a system error. */
 export function spoolReceived(body: LtxBody, spool: LtxSpool): void {
   assert(!('run' in body), 'each file is stored by itself')
-  if ('bytes' in body) {
-    spool.write(body.bytes)
-    return
-  }
-  const fd = fs.openSync(body.path, 'r')
-  const chunk = Buffer.alloc(COPY_SIZE)
-  try {
-    for (;;) {
-      const count = fs.readSync(fd, chunk)
-      if (count === 0) return
-      spool.write(chunk.subarray(0, count))
-    }
-  } finally {
-    fs.closeSync(fd)
-  }
+  if ('bytes' in body) spool.write(body.bytes)
+  else spool.adopt(body.path)
 }
 
 /** Takes the pages of a transaction for which there is a file already. */
