@@ -10,6 +10,7 @@ import type { RunningServer } from './http/server.js'
 import { formatNodeId, LocalNode } from './local-node.js'
 import type { Log } from './log.js'
 import { type FileSystemThread, startFileSystemThread } from './mount/file-system-thread.js'
+import { PositionBoard } from './mount/position-board.js'
 import type { Replica } from './replica.js'
 import { Identity } from './store/identity.js'
 
@@ -41,7 +42,10 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
   if (!options.skipUnmount) warnOfHidden(mountDir, log)
   const identity = Identity.load(path.resolve(config.data.dir))
   const fence = new Fence()
-  const started = { ...threadOptions(config, options), nodeId: identity.nodeId, fence: fence.memory }
+  const { proxy } = config
+  const board = new PositionBoard(proxy.target === '' ? [] : proxy.db)
+  const memories = { fence: fence.memory, positions: { names: board.names, memory: board.memory } }
+  const started = { ...threadOptions(config, options), nodeId: identity.nodeId, ...memories }
   const thread = await startFileSystemThread(started, log)
   try {
     const allowOther = config.fuse['allow-other']

@@ -1,6 +1,6 @@
 import { isAlias, isMap, isScalar, isSeq, type Node, type Pair, parseDocument, type YAMLMap } from 'yaml'
 import { z } from 'zod'
-import { execSchema } from './schema.js'
+import { execSchema, proxyDatabasesSchema } from './schema.js'
 
 /** Where a key and its value stand in the text (offsets), and the value in words. */
 export interface Place {
@@ -74,6 +74,10 @@ class Shaper {
     if (isSeq(node)) return bare instanceof z.ZodArray ? this.#list(node.items, bare.element, path) : []
     if (!isScalar(node)) return null
     if (schema === execSchema && typeof node.value === 'string') return node.value === '' ? [] : [{ cmd: node.value }]
+    if (schema === proxyDatabasesSchema) {
+      const name = node.source ?? node.value
+      return name === '' ? [] : [name]
+    }
     if (bare instanceof z.ZodBoolean) return truth(node.value)
     if (bare instanceof z.ZodString || bare instanceof z.ZodEnum) return node.source ?? node.value
     return node.value

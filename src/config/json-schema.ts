@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { configSchema, execSchema } from './schema.js'
+import { configSchema, execSchema, proxyDatabasesSchema } from './schema.js'
 
 /** Everything a duration key takes, as far as a pattern can say. */
 const DURATION_PATTERN = '^\\+?(0|((\\d+(\\.\\d*)?|\\.\\d+)(ns|us|µs|μs|ms|s|m|h))+)$'
@@ -13,7 +13,7 @@ export function configJsonSchema(): object {
       if (zodSchema instanceof z.ZodPrefault && zodSchema.unwrap() instanceof z.ZodPipe) {
         jsonSchema.pattern = DURATION_PATTERN
       }
-      if (zodSchema === execSchema) {
+      if (zodSchema === execSchema || zodSchema === proxyDatabasesSchema) {
         const { description, default: initial, ...list } = jsonSchema
         for (const key of Object.keys(list)) delete jsonSchema[key]
         Object.assign(jsonSchema, { description, default: initial, anyOf: [{ type: 'string' }, list] })

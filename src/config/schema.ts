@@ -96,6 +96,9 @@ export const execSchema = z
       'What to run once the mount is ready. All but the last run in turn and must succeed; when the last ends, litefs ends.',
   })
 
+/** Names of databases. A plain text in the file stands for a list of one. */
+export const proxyDatabasesSchema = texts('Name of the database whose position the proxy follows, or a list of names.')
+
 export const configSchema = section({
   'exit-on-error': flag(true, 'Exit when starting up fails. False keeps the process there for a look inside.'),
   'skip-sync': flag(false, 'Start the subprocess without waiting for the cluster.'),
@@ -139,11 +142,20 @@ export const configSchema = section({
   proxy: section({
     addr: text('', 'Address the proxy listens on.'),
     target: text('', 'Host and port of the application. Without it there is no proxy.'),
-    db: text('', 'Name of the database whose position the proxy follows.'),
+    db: proxyDatabasesSchema,
     'max-lag': duration('10s', 'A replica further behind than this reports itself unhealthy.'),
     debug: flag(false, 'Log every request of the proxy.'),
     passthrough: texts('Paths that go to the target as they are. An asterisk stands for anything.'),
     'always-forward': texts('Paths that count as writes whatever their method. An asterisk stands for anything.'),
+    forward: choice(
+      ['auto', 'fly-replay', 'http'],
+      'How a write finds the primary: Fly.io repeats it there (fly-replay), or this proxy hands it on (http). auto: whether this is Fly.io decides.',
+    ).prefault('auto'),
+    'advertise-url': text(
+      '',
+      "Where other nodes reach this node's proxy. Default: the host of lease.advertise-url, this proxy's port.",
+    ),
+    'detect-writes': flag(false, 'Repeat a GET on the primary when it made the application write on a replica.'),
     'primary-redirect-timeout': duration('5s', 'How long a write waits for a primary to appear.'),
     'read-timeout': duration('0s', 'Longest time to read a whole request. 0 is no limit.'),
     'read-header-timeout': duration('10s', 'Longest time to read the headers of a request.'),

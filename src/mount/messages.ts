@@ -14,6 +14,8 @@ export interface FileSystemOptions {
   readonly syncEveryCommit: boolean
   /** The memory of the Fence. */
   readonly fence: SharedArrayBuffer
+  /** Names and memory of the PositionBoard: the databases whose positions are told of there. */
+  readonly positions: { readonly names: readonly string[]; readonly memory: SharedArrayBuffer }
   readonly retentionMs: number
   readonly retentionIntervalMs: number
   readonly owner: { readonly uid: number; readonly gid: number }
@@ -37,6 +39,8 @@ export type Command =
 export type Question =
   /** How every database is now. */
   | { readonly kind: 'databases' }
+  /** Where each database on the board is now; the board says it too then. */
+  | { readonly kind: 'positions' }
   /** Tell of transactions from now on (`commits`), or no more. Answered when every transaction before is in a file or was told of. */
   | { readonly kind: 'follow'; readonly on: boolean }
   /** Keep a database as it is now until it is thawed. */
@@ -60,6 +64,8 @@ export type Question =
 
 export interface Answers {
   databases: readonly DatabaseStatus[]
+  /** In the order of their names on the board: no TXID older than a transaction that anybody was told of before the question. */
+  positions: readonly bigint[]
   follow: undefined
   /** Undefined where there is no such database. */
   freeze: { readonly freezeId: number; readonly pages: FrozenPages } | undefined

@@ -9,12 +9,14 @@ import type { Access } from './access.js'
 import type { Following } from './following.js'
 import type { Answers, DatabaseStatus, Question } from './messages.js'
 import { canBeDatabase } from './names.js'
+import type { PositionBoard } from './position-board.js'
 import type { Rejections } from './rejections.js'
 
 export interface QuestionParts {
   readonly access: Access
   readonly following: Following
   readonly rejections: Rejections
+  readonly board: PositionBoard
   readonly log: Log
 }
 
@@ -24,17 +26,19 @@ export class Questions {
   readonly #access: Access
   readonly #following: Following
   readonly #rejections: Rejections
+  readonly #board: PositionBoard
   readonly #log: Log
   readonly #freezes = new Map<number, { database: Database; freeze: PageFreeze }>()
   #lastFreezeId = 0
   /** What is kept of databases whose place a snapshot is about to take, by name. */
   readonly #superseded = new Map<string, Superseded>()
 
-  constructor(store: Store, { access, following, rejections, log }: QuestionParts) {
+  constructor(store: Store, { access, following, rejections, board, log }: QuestionParts) {
     this.#store = store
     this.#access = access
     this.#following = following
     this.#rejections = rejections
+    this.#board = board
     this.#log = log
   }
 
@@ -45,6 +49,8 @@ export class Questions {
         return Array.from(this.#store.all(), (database) => this.#status(database)).filter(
           ({ position }) => position.txid > 0n,
         )
+      case 'positions':
+        return await this.#positions()
       case 'follow':
         if (question.on) await this.#store.follow()
         else this.#store.unfollow()
@@ -131,6 +137,7 @@ export class Questions {
     database.committer.concludeReceived(applied)
     await this.#store.settle(database)
     const { position } = database
+    this.#board.updateAll(this.#store)
     if (announced !== undefined) this.#supersede(database, announced)
     this.#store.discardIfEmpty(database)
     if (!applied && refusal !== undefined) throw new Error(`Cannot write to ${name}`, { cause: refusal })
@@ -165,6 +172,21 @@ export class Questions {
     const frozen = this.#freezes.get(freezeId)
     this.#freezes.delete(freezeId)
     frozen?.database.thaw(frozen.freeze)
+  }
+
+  /**
+   * Who asks has heard from an application that its transaction is committed, so that the wal-index covers it. Where that cannot be read, or
+   * another transaction has begun meanwhile, the newest one counts, which that one follows or is.
+   */
+  async #positions(): Promise<readonly bigint[]> {
+    const txids: bigint[] = []
+    for (const name of this.#board.names) {
+      const database = this.#store.get(name)
+      if (database !== undefined) await this.#store.settle(database)
+      txids.push((database?.provisional ? database.state.txid : database?.position.txid) ?? 0n)
+    }
+    this.#board.updateAll(this.#store)
+    return txids
   }
 
   #status(database: Database): DatabaseStatus {

@@ -13,6 +13,7 @@ import { LiteFileSystem } from './file-system.js'
 import { Following } from './following.js'
 import type { Command, CommitReport, FileSystemOptions, LogLevel, Question, Report } from './messages.js'
 import { MountView } from './mount-view.js'
+import { type Databases, PositionBoard } from './position-board.js'
 import { Questions } from './questions.js'
 import { Rejections } from './rejections.js'
 
@@ -62,16 +63,21 @@ class FileSystemThread {
   readonly #questions: Questions
   readonly #following = new Following()
   readonly #rejections = new Rejections(this.#following, log)
-  readonly #access = new Access((name, pid) => this.#rejections.note(name, pid))
+  readonly #access: Access
 
-  private constructor(store: Store, trace: Trace | undefined, mounted: Mounted) {
+  private constructor(store: Store, trace: Trace | undefined, mounted: Mounted, board: PositionBoard) {
     this.#store = store
     this.#trace = trace
     this.#mounted = mounted
+    this.#access = new Access((name, pid) => {
+      board.countRefusedWrite()
+      this.#rejections.note(name, pid)
+    })
     this.#questions = new Questions(store, {
       access: this.#access,
       following: this.#following,
       rejections: this.#rejections,
+      board,
       log,
     })
   }
@@ -93,8 +99,12 @@ class FileSystemThread {
     const publish = (commits: readonly DurableCommit[]) => reportCommits(commits)
     const fence = new Fence(options.fence)
     const mayCommit = () => fence.isOpen
-    const lookups = { readWalIndex, isWriteLocked, isSuperlocked, warmWal, publish, mayCommit }
-    return new FileSystemThread(await Store.open({ ...options, ...lookups, log }), trace, mounted)
+    const board = new PositionBoard(options.positions.names, options.positions.memory)
+    const moved = (databases: Databases) => board.updateAll(databases)
+    const lookups = { readWalIndex, isWriteLocked, isSuperlocked, warmWal, publish, moved, mayCommit }
+    const store = await Store.open({ ...options, ...lookups, log })
+    board.updateAll(store)
+    return new FileSystemThread(store, trace, mounted, board)
   }
 
   serve(fd: number): void {

@@ -31,6 +31,8 @@ export interface FeedParts {
   databases(): Iterable<Database>
   /** Takes transactions, each database's in their order. */
   publish(commits: readonly DurableCommit[]): void
+  /** Databases may have other positions now. */
+  moved(): void
 }
 
 /**
@@ -136,6 +138,7 @@ export class CommitFeed implements LtxWatcher {
       for (const { file, data, maxTxid } of ready) commits.push({ database, txid: maxTxid, data, file })
     }
     if (commits.length > 0) this.#parts.publish(commits)
+    this.#parts.moved()
   }
 
   #databaseOf(directory: string): Database | undefined {

@@ -48,6 +48,8 @@ export interface StoreOptions extends RetentionTimes {
   readonly warmWal: (name: string) => void
   /** Takes transactions that are final and durable, while they are followed. */
   readonly publish: (commits: readonly DurableCommit[]) => void
+  /** Databases may have other positions now. */
+  readonly moved: (databases: ReadonlyMap<string, Database>) => void
   readonly log: Log
 }
 
@@ -108,7 +110,8 @@ export class Store {
     recoverMove(options.dataDir, options.log)
     await syncFileSystem(segments[0].fd)
     const databases = new Map<string, Database>()
-    const feed = new CommitFeed({ databases: () => databases.values(), publish: options.publish })
+    const moved = () => options.moved(databases)
+    const feed = new CommitFeed({ databases: () => databases.values(), publish: options.publish, moved })
     const ltxLog = new LtxLog(options.dataDir, options.log, segments, sequence, feed)
     endIntent(options.dataDir)
     const store = new Store(options, data, ltxLog, databases, feed)

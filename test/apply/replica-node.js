@@ -7,11 +7,13 @@ import { ThreadGate } from '../../dist/apply/thread-gate.js'
 import { Fence } from '../../dist/fence.js'
 import { mountFuse, unmount } from '../../dist/fuse/mountpoint.js'
 import { startFileSystemThread } from '../../dist/mount/file-system-thread.js'
+import { PositionBoard } from '../../dist/mount/position-board.js'
 
 const [dataDir, mountDir] = process.argv.slice(2)
 const say = (message) => process.stderr.write(`${message}\n`)
 const log = { debug() {}, info() {}, warn: say, error: say }
 const fence = new Fence()
+const names = []
 const thread = await startFileSystemThread(
   {
     nodeId: 1n,
@@ -26,6 +28,7 @@ const thread = await startFileSystemThread(
     traceToStdout: false,
     debug: false,
     fence: fence.memory,
+    positions: { names, memory: new PositionBoard(names).memory },
   },
   log,
 )

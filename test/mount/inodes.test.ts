@@ -31,6 +31,7 @@ async function fileSystemAndStore(t: Test): Promise<{ system: LiteFileSystem; st
     retentionIntervalMs: 0,
     mayCommit: () => true,
     publish: () => {},
+    moved: () => {},
     readWalIndex: async () => undefined,
     isWriteLocked: () => undefined,
     isSuperlocked: () => undefined,
