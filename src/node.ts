@@ -46,6 +46,8 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
   const board = new PositionBoard(proxy.target === '' ? [] : proxy.db)
   const memories = { fence: fence.memory, positions: { names: board.names, memory: board.memory } }
   const started = { ...threadOptions(config, options), nodeId: identity.nodeId, ...memories }
+  // Loaded while another processor recovers the databases.
+  void import('./http/server.js')
   const thread = await startFileSystemThread(started, log)
   try {
     const allowOther = config.fuse['allow-other']
