@@ -1,11 +1,19 @@
 import path from 'node:path'
 import type { Readable } from 'node:stream'
 import { databaseLayout } from './db/layout.js'
-import type { DatabaseView, FollowedSource, ImportedDatabase, NodeView, PrimaryView, Role } from './http/node-view.js'
+import type {
+  DatabaseView,
+  FollowedSource,
+  ImportedDatabase,
+  NodeView,
+  PrimaryView,
+  Role,
+  RoleControl,
+  Serving,
+} from './http/node-view.js'
 import { importDatabase } from './import/import-database.js'
 import type { FileSystemThread } from './mount/file-system-thread.js'
-import type { Replica } from './replica.js'
-import { ConnectedReplicas } from './replication/connected-replicas.js'
+import type { ConnectedReplicas } from './replication/connected-replicas.js'
 import { LocalSource } from './replication/local-source.js'
 
 /** Memory for recent transactions, bytes: more than may wait to be written to files (ltx-writer.ts). */
@@ -23,20 +31,29 @@ export interface LocalNodeOptions {
   readonly mountDir: string
   readonly compress: boolean
   readonly snapshotTimeoutMs: number
-  /** Of the primary. */
-  readonly hostname: string
-  /** What follows the primary; undefined on the primary itself. */
-  readonly replica: Replica | undefined
+  /** Those that follow this node; `changed` is told when one comes or goes. */
+  readonly replicas: ConnectedReplicas
+  readonly roles: LocalRoles
 }
 
-/** A node with a static lease, as the HTTP API sees it. */
+/** What this node is in its cluster. */
+export interface LocalRoles extends RoleControl {
+  role(): Role
+  readonly serving: Serving | undefined
+  readonly primary: PrimaryView | undefined
+  readonly notReady: string | undefined
+  heardOf(epoch: bigint): void
+}
+
+/** A node as the HTTP API sees it. */
 export class LocalNode implements NodeView {
   readonly nodeId: string
   readonly dataDir: string
   readonly compress: boolean
   readonly snapshotTimeoutMs: number
   readonly source: FollowedSource
-  readonly replicas = new ConnectedReplicas(() => this.#tellNeeds())
+  readonly replicas: ConnectedReplicas
+  readonly roles: LocalRoles
   #needs: NodeJS.Timeout | undefined
   readonly #options: LocalNodeOptions
   readonly #thread: FileSystemThread
@@ -49,6 +66,9 @@ export class LocalNode implements NodeView {
     this.dataDir = dataDir
     this.compress = compress
     this.snapshotTimeoutMs = snapshotTimeoutMs
+    this.replicas = options.replicas
+    this.replicas.onChange(() => this.#tellNeeds())
+    this.roles = options.roles
     this.#options = options
     this.#thread = thread
     const source = new LocalSource({
@@ -84,17 +104,23 @@ export class LocalNode implements NodeView {
   }
 
   role(): Role {
-    const { replica, hostname } = this.#options
-    const isPrimary = replica === undefined
-    return { isPrimary, candidate: isPrimary, primaryHostname: hostname, lagMs: isPrimary ? 0 : replica.lagMs }
+    return this.roles.role()
+  }
+
+  serving(): Serving | undefined {
+    return this.roles.serving
+  }
+
+  heardOf(epoch: bigint): void {
+    this.roles.heardOf(epoch)
   }
 
   primary(): PrimaryView | undefined {
-    return this.#options.replica?.primary
+    return this.roles.primary
   }
 
   async notReady(): Promise<string | undefined> {
-    return this.#options.replica?.notReady
+    return this.roles.notReady
   }
 
   async databases(): Promise<readonly DatabaseView[]> {

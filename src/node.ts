@@ -1,5 +1,4 @@
 import fs from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
 import type { Config } from './config/schema.js'
 import { Fence } from './fence.js'
@@ -7,17 +6,17 @@ import { holdersOf } from './fuse/holders.js'
 import { detachStale, mountFuse, unmount } from './fuse/mountpoint.js'
 import { isLoopback, parseAddress } from './http/address.js'
 import type { RunningServer } from './http/server.js'
-import { formatNodeId, LocalNode } from './local-node.js'
+import { LocalNode } from './local-node.js'
 import type { Log } from './log.js'
 import { type FileSystemThread, startFileSystemThread } from './mount/file-system-thread.js'
 import { PositionBoard } from './mount/position-board.js'
-import type { Replica } from './replica.js'
+import type { NodeRoles } from './node-roles.js'
 import { Identity } from './store/identity.js'
 
 /** A node that serves its mount. */
 export interface RunningNode {
   readonly isCandidate: boolean
-  /** Resolves when the node once had everything that its primary had; undefined on the primary. */
+  /** Resolves when the node is the primary, or once had everything that its primary had; undefined where it is the primary at once. */
   readonly synced: Promise<void> | undefined
   /** Resolves when the mount goes away by itself, with an error if there was one. */
   readonly ended: Promise<Error | undefined>
@@ -48,76 +47,51 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
   const started = { ...threadOptions(config, options), nodeId: identity.nodeId, ...memories }
   // Loaded while another processor recovers the databases.
   void import('./http/server.js')
+  void import('./open-roles.js')
   const thread = await startFileSystemThread(started, log)
   try {
     const allowOther = config.fuse['allow-other']
-    if (config.lease.candidate) identity.found()
     // Before anybody can write.
-    if (config.lease.candidate) fence.openUntil(Number.POSITIVE_INFINITY)
-    else await thread.ask({ kind: 'receive', primary: primaryName(config), pid: undefined })
+    await thread.ask({ kind: 'receive', primary: undefined, pid: undefined })
     thread.serve(mountFuse({ dir: mountDir, fsname: 'litefs', allowOther, defaultPermissions: true, readOnly: false }))
   } catch (error) {
     await thread.stop()
     throw error
   }
-  const replica = config.lease.candidate ? undefined : await replicaOf(config, thread, identity, log)
-  const local = localNode(config, thread, identity, replica)
-  const server = await startServer(config, local, log).catch(async (error) => {
+  const node = await startCluster(config, { thread, fence, identity }, log).catch(async (error) => {
     await stop(mountDir, thread, log)
     throw error
   })
-  replica?.start()
   let stopping: Promise<void> | undefined
   return {
     isCandidate: config.lease.candidate,
-    synced: replica?.synced,
+    synced: config.lease.type === 'static' && config.lease.candidate ? undefined : node.roles.synced,
     ended: thread.ended,
     stop: () => {
-      stopping ??= stopAll(server, local, replica, () => stop(mountDir, thread, log))
+      stopping ??= stopAll(node, () => stop(mountDir, thread, log))
       return stopping
     },
   }
 }
 
-function warnOfHidden(mountDir: string, log: Log): void {
-  const hidden = fs.readdirSync(mountDir).length
-  if (hidden === 0) return
-  log.warn(`${mountDir} is not empty: its ${hidden} entries cannot be seen while LiteFS is mounted there`)
+/** What this node is to others. */
+interface ClusterNode {
+  readonly roles: NodeRoles
+  readonly local: LocalNode
+  readonly server: RunningServer
 }
 
-/** What the configuration calls it, else the host where it is. */
-function primaryName({ lease }: Config): string {
-  return lease.hostname || new URL(lease['advertise-url']).hostname
+interface MountedParts {
+  readonly thread: FileSystemThread
+  readonly fence: Fence
+  readonly identity: Identity
 }
 
-async function replicaOf(config: Config, thread: FileSystemThread, identity: Identity, log: Log): Promise<Replica> {
-  const { lease, data, fuse } = config
-  // A primary starts faster without.
-  const { Replica } = await import('./replica.js')
-  return new Replica(
-    thread,
-    {
-      primaryUrl: lease['advertise-url'],
-      primaryName: primaryName(config),
-      nodeId: formatNodeId(identity.nodeId),
-      clusterId: () => identity.clusterId,
-      joinCluster: (clusterId) => identity.joinCluster(clusterId),
-      databases: lease.databases,
-      reconnectDelayMs: lease['reconnect-delay'],
-      dataDir: path.resolve(data.dir),
-      mountDir: path.resolve(fuse.dir),
-    },
-    log,
-  )
-}
-
-function localNode(
-  config: Config,
-  thread: FileSystemThread,
-  identity: Identity,
-  replica: Replica | undefined,
-): LocalNode {
-  return new LocalNode(thread, {
+/** Serves the API and takes the role that the lease gives, a static one at once. */
+async function startCluster(config: Config, { thread, fence, identity }: MountedParts, log: Log): Promise<ClusterNode> {
+  const { openRoles } = await import('./open-roles.js')
+  const { roles, replicas } = await openRoles(config, { thread, fence, identity }, log)
+  const local = new LocalNode(thread, {
     nodeId: identity.nodeId,
     clusterId: () => identity.clusterId,
     dataDir: path.resolve(config.data.dir),
@@ -125,9 +99,19 @@ function localNode(
     compress: config.data.compress,
     // LiteFS: a snapshot that takes longer than LTX files are kept is of no use, as what follows it has gone.
     snapshotTimeoutMs: config.http['snapshot-timeout'] || config.data.retention,
-    hostname: replica === undefined ? config.lease.hostname || os.hostname() : primaryName(config),
-    replica,
+    replicas,
+    roles,
   })
+  const server = await startServer(config, local, log)
+  roles.start(config.lease['advertise-url'] || `http://${roles.self.hostname}:${server.port}`)
+  if (config.lease.type === 'static') await roles.settled()
+  return { roles, local, server }
+}
+
+function warnOfHidden(mountDir: string, log: Log): void {
+  const hidden = fs.readdirSync(mountDir).length
+  if (hidden === 0) return
+  log.warn(`${mountDir} is not empty: its ${hidden} entries cannot be seen while LiteFS is mounted there`)
 }
 
 async function startServer(config: Config, local: LocalNode, log: Log): Promise<RunningServer> {
@@ -145,15 +129,11 @@ async function startServer(config: Config, local: LocalNode, log: Log): Promise<
   return server
 }
 
-async function stopAll(
-  server: RunningServer,
-  local: LocalNode,
-  replica: Replica | undefined,
-  stopMount: () => Promise<void>,
-): Promise<void> {
+/** The role first: another node can have it while this one still serves what it has committed. */
+async function stopAll({ roles, local, server }: ClusterNode, stopMount: () => Promise<void>): Promise<void> {
   try {
+    await roles.stop()
     local.close()
-    await replica?.close()
     await server.close()
   } finally {
     await stopMount()

@@ -1,88 +1,86 @@
-import { fileURLToPath } from 'node:url'
-import { Applier } from './apply/applier.js'
-import { ThreadGate } from './apply/thread-gate.js'
+import type { Applier } from './apply/applier.js'
 import type { PrimaryView } from './http/node-view.js'
-import { openStream } from './http/stream-client.js'
+import { type FollowerFacts, openStream } from './http/stream-client.js'
 import type { Log } from './log.js'
 import type { Position } from './ltx/names.js'
 import type { FileSystemThread } from './mount/file-system-thread.js'
-import { follow } from './replication/follower.js'
+import { follow, type OpenedStream } from './replication/follower.js'
 import type { PositionMap } from './replication/position-map.js'
 import { type ReceivedLtx, removeLeftovers } from './replication/receiver.js'
 
 export interface ReplicaOptions {
-  /** Where the primary's API is. */
-  readonly primaryUrl: string
-  /** The primary's name, as `.primary` tells it. */
-  readonly primaryName: string
   /** Of this node, 16 upper-case hex digits. */
   readonly nodeId: string
+  /** What the primary is told of this node. */
+  readonly facts: () => FollowerFacts
   /** Of the cluster that its data belongs to; undefined before it was in one. */
   readonly clusterId: () => string | undefined
-  /** Throws when it belongs to another. */
-  readonly joinCluster: (clusterId: string) => void
+  /** Throws when it must not follow the primary that this stream is from. */
+  readonly join: (stream: Pick<OpenedStream, 'clusterId' | 'epoch'>) => void
   /** Only these databases; all when it is empty. */
   readonly databases: readonly string[]
   readonly reconnectDelayMs: number
   readonly dataDir: string
-  readonly mountDir: string
+  /** It has everything that the primary had. */
+  readonly onSynced: () => void
+  /** The primary's stream is open, or is not any more. */
+  readonly onHeard: (isHeard: boolean) => void
+  /** The primary hands its lease to this node, which has been sent everything. */
+  readonly onOffered: (leaseId: string) => void
+}
+
+/** Where a primary is. */
+export interface PrimaryAddress {
+  /** As `.primary` tells it. */
+  readonly hostname: string
+  /** Of its API. */
+  readonly url: string
 }
 
 /** Largest LTX file that is received into memory, bytes; larger ones go through a file. */
 const MEMORY_BYTES = 4 << 20
 /** Silence after which the primary counts as dead, milliseconds: three of its heartbeats. */
 const SILENCE_MS = 3000
-/** How long the applier waits for readers that keep a database in a rollback mode locked, milliseconds. */
-const BUSY_TIMEOUT_MS = 60_000
 /** How late `.lag` may hear of a transaction, milliseconds. */
 const TELL_MS = 5
 
-/** A node that follows a primary: it takes the primary's transactions and makes none of its own. */
+/** What follows a primary: it takes the primary's transactions, while the file-system thread takes none from anybody else (`receive`). */
 export class Replica {
   readonly #thread: FileSystemThread
+  readonly #applier: Applier
   readonly #options: ReplicaOptions
   readonly #log: Log
-  readonly #applier: Applier
-  readonly #closing = new AbortController()
-  /** What was applied in this run; what the thread tells may be older, since it tells what is durable. */
+  /** What was applied in this role; what the thread tells may be older, since it tells what is durable. */
   readonly #applied = new Map<string, Position>()
-  /** Resolves when this node once had everything that its primary had. */
-  readonly synced: Promise<void>
+  #stopping = new AbortController()
   #following: Promise<unknown> = Promise.resolve()
+  #primary: PrimaryAddress | undefined
   #currentMs: number | undefined
   #isSynced = false
   #connected = false
   #failing: string | undefined
   #telling: NodeJS.Timeout | undefined
-  #onSynced = () => {}
 
-  /** The thread must take transactions from the primary only (`receive`) and serve the mount before `start`. */
-  constructor(thread: FileSystemThread, options: ReplicaOptions, log: Log) {
+  /** Throws a system error. */
+  constructor(thread: FileSystemThread, applier: Applier, options: ReplicaOptions, log: Log) {
     this.#thread = thread
+    this.#applier = applier
     this.#options = options
     this.#log = log
-    this.synced = new Promise((resolve) => {
-      this.#onSynced = resolve
-    })
-    this.#applier = new Applier({
-      dir: options.mountDir,
-      script: fileURLToPath(new URL('./apply/main.js', import.meta.url)),
-      gate: new ThreadGate(thread),
-      log,
-      sync: false,
-      busyTimeoutMs: BUSY_TIMEOUT_MS,
-    })
+    removeLeftovers(options.dataDir)
   }
 
   /** Why it cannot serve what the primary has, or never had it yet; undefined when neither. */
   get notReady(): string | undefined {
     if (this.#failing !== undefined) return `cannot take what the primary sends: ${this.#failing}`
-    return this.#isSynced ? undefined : `waiting for the first sync with the primary, ${this.#options.primaryName}`
+    if (this.#isSynced) return undefined
+    const { hostname } = this.#primary ?? {}
+    return hostname === undefined ? 'there is no primary' : `waiting for the first sync with the primary, ${hostname}`
   }
 
-  get primary(): PrimaryView {
-    const { primaryName: hostname, primaryUrl: url } = this.#options
-    return { hostname, url, connected: this.#connected, lagMs: this.lagMs }
+  get primary(): PrimaryView | undefined {
+    if (this.#primary === undefined) return undefined
+    return { ...this.#primary, connected: this.#connected, lagMs: this.lagMs }
   }
 
   /** Milliseconds; undefined before the first sync. */
@@ -90,26 +88,29 @@ export class Replica {
     return this.#currentMs === undefined ? undefined : Math.max(0, Date.now() - this.#currentMs)
   }
 
-  /** Begins to follow, for as long as it takes. Throws a system error. */
-  start(): void {
-    const { primaryName, primaryUrl, databases, nodeId, clusterId, joinCluster, reconnectDelayMs, dataDir } =
-      this.#options
-    this.#log.info(`existing primary found (${primaryName}), connecting as replica to "${primaryUrl}"`)
-    removeLeftovers(dataDir)
-    const target = { url: primaryUrl, nodeId, filter: databases, silenceMs: SILENCE_MS }
+  /** This node has been the primary, and had everything. */
+  wasPrimary(): void {
+    this.#isSynced = true
+    this.#currentMs = Date.now()
+  }
+
+  /** Begins to follow, for as long as it takes. Nobody is followed now. */
+  start(primary: PrimaryAddress): void {
+    const { databases, nodeId, facts, clusterId, join, reconnectDelayMs, dataDir, onHeard } = this.#options
+    this.#primary = primary
+    this.#stopping = new AbortController()
     const parts = {
       connect: async (positions: PositionMap, signal: AbortSignal) => {
-        const stream = await openStream({ ...target, clusterId: clusterId() }, positions, signal)
+        const target = { url: primary.url, nodeId, clusterId: clusterId(), filter: databases, silenceMs: SILENCE_MS }
+        const stream = await openStream({ ...target, follower: facts() }, positions, signal)
         return { ...stream, bytes: this.#whileConnected(stream.bytes) }
       },
-      positions: () => this.#positions(),
+      positions: () => this.positions(),
       failing: (reason: string | undefined) => {
         this.#failing = reason
       },
-      // A primary that is in no cluster yet is LiteFS' with a static lease.
-      join: (id: string | undefined) => {
-        if (id !== undefined) joinCluster(id)
-      },
+      join: (stream: Pick<OpenedStream, 'clusterId' | 'epoch'>) => join(stream),
+      heard: (isHeard: boolean) => onHeard(isHeard),
       apply: (name: string, ltx: ReceivedLtx) => this.#apply(name, ltx),
       ready: () => this.#ready(),
       heartbeat: (timestampMs: number) => this.#current(timestampMs),
@@ -117,18 +118,30 @@ export class Replica {
       highWater: () => {},
     }
     const options = { reconnectDelayMs, directory: dataDir, memoryBytes: MEMORY_BYTES }
-    this.#following = follow(parts, options, this.#log, this.#closing.signal)
+    this.#following = follow(parts, options, this.#log, this.#stopping.signal).then((end) => {
+      if (end?.type === 'handoff') this.#options.onOffered(end.leaseId)
+    })
   }
 
-  /** Ends the stream and the applier; a transaction that is being applied is finished. */
-  async close(): Promise<void> {
-    this.#closing.abort()
+  /** Follows nobody any more. What has arrived is applied first. */
+  async stop(): Promise<void> {
+    this.#stopping.abort()
     await this.#following
     clearTimeout(this.#telling)
-    await this.#applier.close()
+    this.#telling = undefined
+    this.#primary = undefined
+    this.#failing = undefined
   }
 
-  async #positions(): Promise<PositionMap> {
+  /** Lets go of the databases: others are going to write to them. Nobody is followed. */
+  async release(): Promise<void> {
+    const names = (await this.#thread.ask({ kind: 'databases' })).map(({ name }) => name)
+    await Promise.all(names.map((name) => this.#applier.release(name)))
+    this.#applied.clear()
+  }
+
+  /** Where the databases stand, dropped ones included. */
+  async positions(): Promise<PositionMap> {
     const statuses = await this.#thread.ask({ kind: 'databases' })
     return new Map(statuses.map(({ name, position }) => [name, this.#applied.get(name) ?? position]))
   }
@@ -157,7 +170,7 @@ export class Replica {
 
   #ready(): void {
     this.#isSynced = true
-    this.#onSynced()
+    this.#options.onSynced()
   }
 
   #current(timestampMs: number): void {

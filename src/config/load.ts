@@ -9,7 +9,7 @@ import { ConfigError } from './problems.js'
 import { Report } from './report.js'
 import { type Config, configSchema } from './schema.js'
 import { storeProblems } from './store-rules.js'
-import { refusals, unbuiltKeys } from './unbuilt.js'
+import { unbuiltKeys } from './unbuilt.js'
 import { textAt, valueAt } from './values.js'
 import { CommandLineError, splitWords } from './words.js'
 
@@ -26,14 +26,12 @@ export interface LoadOptions {
   path: string | undefined
   /** Variables to expand in the file, or undefined to leave dollar signs alone. */
   env: Environment | undefined
-  /** False for commands that start no node: what such a node could not do yet is no problem then. */
-  refuse?: boolean
 }
 
 /** Finds, reads and checks the configuration file. Throws ConfigError with all problems. */
 export function loadConfig(options: LoadOptions): LoadedConfig {
   const { file, source } = options.path === undefined ? searchConfig() : readConfig(options.path)
-  return parseConfig(source, file, options.env, options.refuse)
+  return parseConfig(source, file, options.env)
 }
 
 function searchConfig(): { file: string; source: string } {
@@ -63,7 +61,7 @@ function isMissing(error: unknown): boolean {
 }
 
 /** Checks the text of a configuration file. `file` is only for messages. Throws ConfigError with all problems. */
-export function parseConfig(source: string, file: string, env: Environment | undefined, refuse = true): LoadedConfig {
+export function parseConfig(source: string, file: string, env: Environment | undefined): LoadedConfig {
   const expansion = env === undefined ? { text: source, originOf: (at: number) => at } : expandEnvironment(source, env)
   const document = parseDocumentText(expansion.text, file)
   const report = new Report(source, file, expansion, document)
@@ -76,8 +74,7 @@ export function parseConfig(source: string, file: string, env: Environment | und
   for (const issue of parsed.error?.issues ?? []) report.issue(issue)
   const { values } = document
   const rules = [contradictions(claimsOf(document)), storeProblems(values), accessProblems(values)]
-  const refused = refuse ? refusals(valueAt(values, 'lease', 'type')) : []
-  for (const { key, message } of [...rules.flat(), ...refused]) report.key(key, message)
+  for (const { key, message } of rules.flat()) report.key(key, message)
   reportUnsetSecrets(document, source, expansion, report)
   const ignored = checkCommandLines(document, report)
   report.throwIfAny()

@@ -7,23 +7,28 @@ import type { NodeView } from './node-view.js'
 /** Events that a reader may be behind before it is dropped, as in LiteFS. */
 const MAX_WAITING = 1024
 
-/** GET /events: one JSON object a line, first the role, then each transaction. */
+/** GET /events: one JSON object a line, first the role, then each transaction and each change of the primary. */
 export function addEvents(app: FastifyInstance, view: NodeView, signal: AbortSignal): void {
   app.get('/events', async (_request, reply) => {
     const release = await view.source.follow()
     const feed = new EventFeed()
     const unsubscribe = view.source.subscribe((name, transaction) => feed.push(transactionEvent(name, transaction)))
+    const roleData = () => {
+      const { isPrimary, primaryHostname: hostname } = view.role()
+      // As LiteFS: the primary has no primary to name.
+      return { isPrimary, ...(!isPrimary && hostname !== undefined && { hostname }) }
+    }
+    const unlisten = view.roles.onPrimaryChange(() => feed.push({ type: 'primaryChange', data: roleData() }))
     const onAbort = () => feed.output.end()
     signal.addEventListener('abort', onAbort)
     feed.output.on('close', () => {
       unsubscribe()
+      unlisten()
       release()
       signal.removeEventListener('abort', onAbort)
     })
     reply.raw.on('close', () => feed.output.destroy())
-    const { isPrimary, primaryHostname: hostname } = view.role()
-    // As LiteFS: the primary has no primary to name.
-    feed.push({ type: 'init', data: { isPrimary, ...(!isPrimary && hostname !== undefined && { hostname }) } })
+    feed.push({ type: 'init', data: roleData() })
     return reply.type('application/json').send(feed.output)
   })
 }

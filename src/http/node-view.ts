@@ -17,8 +17,13 @@ export interface NodeView {
   readonly source: FollowedSource
   /** Those that follow this node; none on a replica. */
   readonly replicas: ConnectedReplicas
+  /** While this node is the primary: until the signal, under a lease of this epoch (undefined where leases are not counted). */
+  serving(): Serving | undefined
+  /** A replica has heard of a later lease than this node's. */
+  heardOf(epoch: bigint): void
   /** Whom this node follows; undefined on the primary. */
   primary(): PrimaryView | undefined
+  readonly roles: RoleControl
   /** Replaces a database, or makes it, as one transaction. Rejects with ImportError when the content is no database. */
   importDatabase(name: string, content: Readable): Promise<ImportedDatabase>
   /** LZ4 in snapshots. */
@@ -34,6 +39,34 @@ export interface Role {
   readonly primaryHostname: string | undefined
   /** Behind the primary, milliseconds; undefined before the first sync. */
   readonly lagMs: number | undefined
+}
+
+/** What others can do to this node's role. Each rejects with RequestError where it cannot be done. */
+export interface RoleControl {
+  /** Becomes the primary: asks the one there is to hand over. */
+  promote(): Promise<void>
+  /** Hands over to a connected replica. */
+  handOff(nodeId: string): Promise<void>
+  /** Steps down, for a replica where there is one. */
+  demote(): Promise<void>
+  /** Takes over a lease that another node has won, this one being ahead of it. */
+  takeLease(leaseId: string): Promise<void>
+  standing(): Promise<Standing>
+  /** Calls `listener` when there is another primary, until the returned function is called. */
+  onPrimaryChange(listener: () => void): () => void
+}
+
+export interface Standing {
+  /** Whether this node ever had all of its cluster's data. */
+  readonly isSynced: boolean
+  /** The highest that it has heard of. */
+  readonly epoch: bigint
+  readonly positions: ReadonlyMap<string, Position>
+}
+
+export interface Serving {
+  readonly signal: AbortSignal
+  readonly epoch: bigint | undefined
 }
 
 export interface PrimaryView {

@@ -6,6 +6,7 @@ import { addEvents } from './events.js'
 import { createDualServer } from './listener.js'
 import { Metrics } from './metrics.js'
 import type { NodeView } from './node-view.js'
+import { addRoles } from './roles.js'
 import { addStatus } from './status.js'
 import { addStream } from './stream.js'
 import { addTransfer } from './transfer.js'
@@ -46,6 +47,7 @@ export async function serveNode(view: NodeView, address: ListenAddress, log: Log
   addStatus(app, view, metrics)
   addEvents(app, view, closing.signal)
   addTransfer(app, view)
+  addRoles(app, view)
   addStream(app, view, { metrics, log, signal: closing.signal, streams })
   await listen(app, address)
   const { port } = app.server.address() as AddressInfo
@@ -96,7 +98,9 @@ function addCommon(app: FastifyInstance, view: NodeView, log: Log): void {
   })
   app.setErrorHandler(async (error: Error & { statusCode?: number }, request, reply) => {
     const status = error instanceof RequestError ? error.statusCode : (error.statusCode ?? 500)
-    if (status >= 500) log.error(`http: ${request.method} ${request.url.split('?')[0]}: ${describeError(error)}`)
+    // What is refused for a reason that the caller is told is no fault of this node.
+    if (status >= 500 && !(error instanceof RequestError))
+      log.error(`http: ${request.method} ${request.url.split('?')[0]}: ${describeError(error)}`)
     return reply.code(status).send({ error: describeError(error) })
   })
 }

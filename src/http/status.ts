@@ -61,7 +61,9 @@ function replicaJson(replica: ConnectedReplica, positions: ReadonlyMap<string, b
   })
   return {
     nodeId: replica.nodeId,
-    address: replica.address,
+    address: replica.facts.address,
+    hostname: replica.facts.hostname,
+    candidate: replica.facts.isCandidate,
     connectedSince: new Date(replica.connectedMs).toISOString(),
     databases: databases.sort((a, b) => (a.name < b.name ? -1 : 1)),
   }

@@ -2,7 +2,14 @@ import { type Dispatcher, H2CClient } from 'undici'
 import { LostPeerError } from '../replication/error.js'
 import type { OpenedStream } from '../replication/follower.js'
 import { encodePositionMap, type PositionMap } from '../replication/position-map.js'
-import { LTX_VERSION_HEADER } from './stream.js'
+import {
+  ADVERTISE_URL_HEADER,
+  CANDIDATE_HEADER,
+  EPOCH_HEADER,
+  HOSTNAME_HEADER,
+  LTX_VERSION_HEADER,
+  parseEpoch,
+} from './stream-headers.js'
 
 export interface StreamTarget {
   /** The primary's advertised URL; only scheme, host and port count. */
@@ -11,10 +18,22 @@ export interface StreamTarget {
   readonly nodeId: string
   /** Of this node's data; undefined before it was in a cluster. */
   readonly clusterId: string | undefined
+  /** What else the primary may know of this node. */
+  readonly follower: FollowerFacts
   /** Only these databases; all when it is empty. */
   readonly filter: readonly string[]
   /** Silence after which the primary counts as dead, milliseconds: three heartbeats. */
   readonly silenceMs: number
+}
+
+/** What a replica says of itself, which LiteFS' primaries do not read. */
+export interface FollowerFacts {
+  readonly hostname: string
+  readonly advertiseUrl: string
+  /** Whether it can be handed the lease. */
+  readonly isCandidate: boolean
+  /** The highest epoch that it has heard of. */
+  readonly epoch: bigint
 }
 
 /** Bytes of an answer that refuses the stream. */
@@ -25,7 +44,7 @@ const MAX_REASON_BYTES = 4096
  * connection; it throws LostPeerError when that is cut or silent.
  */
 export async function openStream(
-  { url, nodeId, clusterId: ownCluster, filter, silenceMs }: StreamTarget,
+  { url, nodeId, clusterId: ownCluster, follower, filter, silenceMs }: StreamTarget,
   positions: PositionMap,
   signal: AbortSignal,
 ): Promise<OpenedStream> {
@@ -44,6 +63,10 @@ export async function openStream(
         'litefs-id': nodeId,
         ...(ownCluster !== undefined && { 'litefs-cluster-id': ownCluster }),
         [LTX_VERSION_HEADER]: '3',
+        [EPOCH_HEADER]: String(follower.epoch),
+        [HOSTNAME_HEADER]: encodeURIComponent(follower.hostname),
+        [ADVERTISE_URL_HEADER]: follower.advertiseUrl,
+        [CANDIDATE_HEADER]: String(follower.isCandidate),
       },
       body: encodePositionMap(positions),
       signal,
@@ -54,7 +77,8 @@ export async function openStream(
     }
     const clusterId = headers['litefs-cluster-id']
     const bytes = closing(client, body, url, silenceMs)
-    return { clusterId: typeof clusterId === 'string' ? clusterId : undefined, bytes }
+    const epoch = parseEpoch(headers[EPOCH_HEADER])
+    return { clusterId: typeof clusterId === 'string' ? clusterId : undefined, epoch, bytes }
   } catch (error) {
     await client.destroy()
     throw new LostPeerError(`Cannot stream from ${url}`, { cause: error })

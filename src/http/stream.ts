@@ -1,18 +1,25 @@
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { describeError, type Log } from '../log.js'
-import { ConnectedReplica } from '../replication/connected-replicas.js'
+import { ConnectedReplica, type ReplicaFacts } from '../replication/connected-replicas.js'
 import { ProtocolError } from '../replication/error.js'
 import { decodePositionMap, MAX_POSITION_MAP_BYTES, type PositionMap } from '../replication/position-map.js'
 import { sendStream } from '../replication/sender.js'
 import { RequestError, textOf } from './answers.js'
 import type { Metrics } from './metrics.js'
 import type { NodeView } from './node-view.js'
+import {
+  ADVERTISE_URL_HEADER,
+  CANDIDATE_HEADER,
+  EPOCH_HEADER,
+  HOSTNAME_HEADER,
+  LTX_VERSION_HEADER,
+  parseEpoch,
+} from './stream-headers.js'
 
-/** With the value 3 a replica says that it reads LTX version 3; LiteFS' replicas, which read version 1 only, do not send it. */
-export const LTX_VERSION_HEADER = 'litefs-ltx-version'
 /** Silence after which a heartbeat is sent, milliseconds, as in LiteFS. */
 const HEARTBEAT_MS = 1000
+const NOT_PRIMARY = 'Cannot stream: this node is not the primary'
 
 export interface StreamParts {
   readonly metrics: Metrics
@@ -30,8 +37,14 @@ export function addStream(app: FastifyInstance, view: NodeView, parts: StreamPar
     const positions = await readPositions(request)
     const filter = new Set((textOf(request.query, 'filter') ?? '').split(',').filter((name) => name !== ''))
     const release = await view.source.follow()
+    // Reading its request took time.
+    const serving = view.serving()
+    if (serving === undefined) {
+      release()
+      throw new RequestError(503, NOT_PRIMARY)
+    }
     const version = request.headers[LTX_VERSION_HEADER] === '3' ? 3 : 1
-    const replica = new ConnectedReplica(replicaId, request.ip, wantedOf(positions, filter))
+    const replica = new ConnectedReplica({ nodeId: replicaId, ...factsOf(request) }, wantedOf(positions, filter))
     const bytes = sendStream(view.source, positions, {
       filter,
       replica,
@@ -39,7 +52,7 @@ export function addStream(app: FastifyInstance, view: NodeView, parts: StreamPar
       compress: view.compress,
       heartbeatMs: HEARTBEAT_MS,
       snapshotTimeoutMs: view.snapshotTimeoutMs,
-      signal: parts.signal,
+      signal: AbortSignal.any([parts.signal, serving.signal]),
       onFrame: (db, type) => parts.metrics.frames.inc({ db, type }),
     })
     view.replicas.add(replica)
@@ -47,6 +60,7 @@ export function addStream(app: FastifyInstance, view: NodeView, parts: StreamPar
       release()
       view.replicas.remove(replica)
     }
+    if (serving.epoch !== undefined) reply.header(EPOCH_HEADER, String(serving.epoch))
     return track(request, reply, { bytes, replicaId, release: leave, parts })
   })
 }
@@ -99,8 +113,37 @@ function refuseEarly(request: FastifyRequest, view: NodeView): string {
   const replicaId = id.toUpperCase().padStart(16, '0')
   if (replicaId === view.nodeId) throw new RequestError(400, 'Cannot stream: this node cannot be its own replica')
   refuseStranger(request, view)
-  if (!view.role().isPrimary) throw new RequestError(503, 'Cannot stream: this node is not the primary')
+  const serving = view.serving()
+  if (serving === undefined) throw new RequestError(503, NOT_PRIMARY)
+  const heard = parseEpoch(request.headers[EPOCH_HEADER])
+  if (serving.epoch !== undefined && heard !== undefined && heard > serving.epoch) {
+    view.heardOf(heard)
+    throw new RequestError(
+      503,
+      `Cannot stream: the replica has heard of a later lease (${heard}) than ${serving.epoch}`,
+    )
+  }
   return replicaId
+}
+
+/** As it is where it is not encoded as it should be. */
+function decodedText(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch (error) {
+    if (error instanceof URIError) return text
+    throw error
+  }
+}
+
+function factsOf({ headers, ip }: FastifyRequest): ReplicaFacts {
+  const text = (name: string) => String(headers[name] ?? '')
+  return {
+    address: ip,
+    hostname: decodedText(text(HOSTNAME_HEADER)),
+    advertiseUrl: text(ADVERTISE_URL_HEADER),
+    isCandidate: text(CANDIDATE_HEADER) === 'true',
+  }
 }
 
 /** A replica of another cluster would give up its databases for ours. LiteFS' replicas do not say theirs. */

@@ -1,20 +1,43 @@
 import type { Position } from '../ltx/names.js'
 
+/** What a replica says of itself; LiteFS' say no more than their node ids. */
+export interface ReplicaFacts {
+  /** IP address. */
+  readonly address: string
+  /** Empty where it is not told. */
+  readonly hostname: string
+  /** Empty where it is not told. */
+  readonly advertiseUrl: string
+  /** Whether it can be handed the lease. */
+  readonly isCandidate: boolean
+}
+
+interface Handoff {
+  readonly leaseId: string
+  resolve(isSent: boolean): void
+}
+
 /** What one replica, whose stream is open, has been sent. */
 export class ConnectedReplica {
   /** 16 upper-case hex digits. */
   readonly nodeId: string
-  /** IP address. */
-  readonly address: string
+  readonly facts: ReplicaFacts
   /** Since when, milliseconds since the epoch. */
   readonly connectedMs: number
   readonly #sent: Map<string, bigint>
   /** Where snapshots lead that are being sent. */
   readonly #snapshots = new Map<string, bigint>()
+  #handoff: Handoff | undefined
+  #isEnded = false
+  /** Of the sender: there is something to do. */
+  onHandoff: () => void = () => {}
 
-  constructor(nodeId: string, address: string, positions: ReadonlyMap<string, Position>) {
+  constructor(
+    { nodeId, ...facts }: { readonly nodeId: string } & ReplicaFacts,
+    positions: ReadonlyMap<string, Position>,
+  ) {
     this.nodeId = nodeId
-    this.address = address
+    this.facts = facts
     this.connectedMs = Date.now()
     this.#sent = new Map(Array.from(positions, ([name, { txid }]) => [name, txid]))
   }
@@ -41,6 +64,46 @@ export class ConnectedReplica {
     this.#snapshots.delete(name)
   }
 
+  /**
+   * Has the lease sent to it, after everything there is; its stream ends with that. Resolves to false when the stream ends without, or when
+   * it takes longer than `timeoutMs` milliseconds: then it is not sent any more.
+   */
+  async handOver(leaseId: string, timeoutMs: number): Promise<boolean> {
+    if (this.#isEnded) return false
+    return await new Promise((resolve) => {
+      const timer = setTimeout(() => this.#settle(false), timeoutMs)
+      this.#handoff = {
+        leaseId,
+        resolve: (isSent) => {
+          clearTimeout(timer)
+          resolve(isSent)
+        },
+      }
+      this.onHandoff()
+    })
+  }
+
+  /** The lease that it is to be sent. */
+  get offeredLease(): string | undefined {
+    return this.#handoff?.leaseId
+  }
+
+  /** The lease has been sent. */
+  handedOver(): void {
+    this.#settle(true)
+  }
+
+  /** Its stream is closed. */
+  ended(): void {
+    this.#isEnded = true
+    this.#settle(false)
+  }
+
+  #settle(isSent: boolean): void {
+    this.#handoff?.resolve(isSent)
+    this.#handoff = undefined
+  }
+
   /** By database, the first TXID that it will need. */
   *needs(): Generator<[string, bigint]> {
     for (const [name, txid] of this.#sent) if (!this.#snapshots.has(name)) yield [name, txid + 1n]
@@ -51,11 +114,11 @@ export class ConnectedReplica {
 /** The replicas whose streams are open. */
 export class ConnectedReplicas {
   readonly #replicas = new Set<ConnectedReplica>()
-  readonly #changed: () => void
+  readonly #listeners: (() => void)[] = []
 
-  /** `changed` is told when one comes or goes. */
-  constructor(changed: () => void) {
-    this.#changed = changed
+  /** `listener` is told when one comes or goes. */
+  onChange(listener: () => void): void {
+    this.#listeners.push(listener)
   }
 
   get all(): readonly ConnectedReplica[] {
@@ -69,7 +132,12 @@ export class ConnectedReplicas {
 
   remove(replica: ConnectedReplica): void {
     this.#replicas.delete(replica)
+    replica.ended()
     this.#changed()
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener()
   }
 
   /** By database, the first TXID that one of them needs. */

@@ -9,6 +9,8 @@ import { type ReceiverOptions, type ReplicaParts, receiveStream, type StreamEnd 
 export interface OpenedStream {
   /** The primary's; undefined when it has none. */
   readonly clusterId: string | undefined
+  /** Of its lease; undefined where it counts none. */
+  readonly epoch: bigint | undefined
   readonly bytes: AsyncIterable<Uint8Array>
 }
 
@@ -17,8 +19,10 @@ export interface FollowerParts extends ReplicaParts {
   connect(positions: PositionMap, signal: AbortSignal): Promise<OpenedStream>
   /** Where this node stands. */
   positions(): Promise<PositionMap>
-  /** Joins the primary's cluster. Throws when this node belongs to another. */
-  join(clusterId: string | undefined): void
+  /** Joins the primary's cluster. Throws when this node belongs to another, or has heard of a later lease. */
+  join(stream: Pick<OpenedStream, 'clusterId' | 'epoch'>): void
+  /** Its stream is open, or is not any more. */
+  heard(isHeard: boolean): void
   /** Why this node cannot take what the primary sends; undefined once it can again. A primary that is not there is no reason. */
   failing(reason: string | undefined): void
 }
@@ -53,8 +57,10 @@ export async function follow(
       const end = await followOnce(parts, options, outage, signal)
       if (end.type === 'handoff') return end
       log.info('the primary has ended the stream')
+      parts.heard(false)
     } catch (error) {
       if (signal.aborted) break
+      parts.heard(false)
       outage.failed(error, performance.now())
       if (!(error instanceof LostPeerError)) parts.failing(describeError(error))
     }
@@ -84,7 +90,8 @@ async function followOnce(
     highWater: (name, txid) => parts.highWater(name, txid),
   }
   try {
-    parts.join(stream.clusterId)
+    parts.join(stream)
+    parts.heard(true)
     return await receiveStream(stream.bytes, own, options)
   } finally {
     left.abort()

@@ -62,6 +62,7 @@ class Sender {
     this.#source = source
     this.#options = options
     this.#replica = new Map(positions)
+    options.replica.onHandoff = () => this.#wake()
     this.#unsubscribe = source.subscribe((name) => this.#changed(name))
     options.signal.addEventListener('abort', this.#onAbort)
     this.#behind = new Set([...source.positions().keys(), ...positions.keys()].filter((name) => this.#wanted(name)))
@@ -84,6 +85,12 @@ class Sender {
       if (!ready && this.#hasReached(start)) {
         yield Buffer.concat([encodeFrame({ type: 'ready' }), this.#heartbeat()])
         ready = true
+      }
+      const leaseId = this.#options.replica.offeredLease
+      if (leaseId !== undefined && this.#behind.size === 0 && this.#hasReached(this.#source.positions())) {
+        yield encodeFrame({ type: 'handoff', leaseId })
+        this.#options.replica.handedOver()
+        return
       }
       if (this.#behind.size === 0 && !(await this.#somethingNew())) yield this.#heartbeat()
     }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { syncDirectory } from '../db/ltx-spool.js'
+import { writeDurably } from './write-durably.js'
 
 /** LiteFS' cluster ids: 16 upper-case hex digits after this prefix; it checks prefix and length only, and so do we. */
 const CLUSTER_ID = /^LFSC\S{16}$/
@@ -14,11 +15,15 @@ export class Identity {
    */
   readonly nodeId: bigint = randomBytes(8).readBigUInt64BE()
   readonly #file: string
+  readonly #unsyncedFile: string
   #clusterId: string | undefined
+  #isUnsynced: boolean
 
   private constructor(file: string, clusterId: string | undefined) {
     this.#file = file
     this.#clusterId = clusterId
+    this.#unsyncedFile = path.join(path.dirname(file), 'unsynced')
+    this.#isUnsynced = fs.existsSync(this.#unsyncedFile)
   }
 
   /** Reads `clusterid` where it is there. Throws when it holds no cluster id: to go on without would let the node join any cluster. */
@@ -40,14 +45,44 @@ export class Identity {
     return this.#clusterId
   }
 
-  /** Founds a cluster where this node was in none yet: it is the first. Throws a system error. */
-  found(): void {
-    if (this.#clusterId === undefined) this.joinCluster(newClusterId())
+  /**
+   * Whether this node has joined a cluster and never had all of its data: what it has may be anything between nothing and a part. Nodes of
+   * earlier versions, and LiteFS', are taken to have had it.
+   */
+  get isUnsynced(): boolean {
+    return this.#isUnsynced
   }
 
-  /** Joins a cluster, for good: on disk when it returns. Throws where `clusterId` is none or the node is in another one already. */
+  /** It has had all that the primary had. Throws a system error. */
+  synced(): void {
+    if (!this.#isUnsynced) return
+    fs.rmSync(this.#unsyncedFile, { force: true })
+    syncDirectory(path.dirname(this.#unsyncedFile))
+    this.#isUnsynced = false
+  }
+
+  /** Founds a cluster where this node was in none yet: it is the first. Throws a system error. */
+  found(): void {
+    if (this.#clusterId !== undefined) return
+    this.#belongTo(newClusterId())
+    this.synced()
+  }
+
+  /**
+   * Joins a cluster whose data it is to receive, for good: on disk when it returns. Throws where `clusterId` is none or the node is in
+   * another one already.
+   */
   joinCluster(clusterId: string): void {
     if (clusterId === this.#clusterId) return
+    if (this.#clusterId === undefined) {
+      // Before the id: with that alone it would count as one that had everything.
+      writeDurably(this.#unsyncedFile, '')
+      this.#isUnsynced = true
+    }
+    this.#belongTo(clusterId)
+  }
+
+  #belongTo(clusterId: string): void {
     if (!CLUSTER_ID.test(clusterId))
       throw new Error(`Cannot join cluster ${JSON.stringify(clusterId)}: that is no cluster id`)
     if (this.#clusterId !== undefined) {
@@ -56,16 +91,7 @@ export class Identity {
           `or remove ${this.#file} to let that cluster's databases take the place of this node's`,
       )
     }
-    const temporary = `${this.#file}.tmp`
-    const fd = fs.openSync(temporary, 'w', 0o644)
-    try {
-      fs.writeFileSync(fd, `${clusterId}\n`)
-      fs.fsyncSync(fd)
-    } finally {
-      fs.closeSync(fd)
-    }
-    fs.renameSync(temporary, this.#file)
-    syncDirectory(path.dirname(this.#file))
+    writeDurably(this.#file, `${clusterId}\n`)
     this.#clusterId = clusterId
   }
 }

@@ -14,10 +14,10 @@ interface Found {
   message: string
 }
 
-/** The problems of a text, apart from what a node could not do yet. */
+/** The problems of a text. */
 function problemsOf(text: string, env: Record<string, string> = {}): Found {
   try {
-    parseConfig(text, 'f', env, false)
+    parseConfig(text, 'f', env)
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     const places = error.problems.map(({ line, column, key }) => `${line}:${column} ${key}`)

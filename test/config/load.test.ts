@@ -254,11 +254,6 @@ t.test('single problems', async (t) => {
     ['fuse: { dir: /a/ }\ndata: { dir: /b/../a }\nlease: { type: static }', '2:14 data.dir', /the same as fuse.dir/],
     ['fuse: { dir: /a }\ndata: { dir: /a/b }\nlease: { type: static }', '2:14 data.dir', /inside fuse.dir/],
     ['lease: { type: raft }', '1:16 lease.type', /found "raft", allowed: "consul" or "etcd" or "static"/],
-    [
-      'lease: { type: consul, consul: { url: http://c:8500, key: k } }',
-      '1:16 lease.type',
-      /candidate: true on the one node/,
-    ],
     ['lease: { type: static, candidate: false }', '1:1 lease.advertise-url', /address of the primary/],
     ['lease: { type: static }\nlease: { type: static }', '2:1 ', /Map keys must be unique/],
     ['lease: { type: static }\nexec: [a]', '2:8 exec.0', /found "a", allowed: a section/],

@@ -16,18 +16,46 @@ export interface TestNode {
   readonly listeners: Set<(name: string, transaction: Transaction) => void>
   isPrimary: boolean
   notReady: string | undefined
+  epoch: bigint | undefined
+  readonly heardOf: bigint[]
+  readonly roleListeners: Set<() => void>
+  change: (what: string) => Promise<void>
 }
 
 export function testNode(): TestNode {
   const listeners = new Set<(name: string, transaction: Transaction) => void>()
   const positions = new Map<string, SourcePosition>()
   const files = new Map<string, Transaction>()
-  const node: Omit<TestNode, 'view'> = { positions, files, listeners, isPrimary: true, notReady: undefined }
+  const roleListeners = new Set<() => void>()
+  const node: Omit<TestNode, 'view'> = {
+    positions,
+    files,
+    listeners,
+    isPrimary: true,
+    notReady: undefined,
+    epoch: undefined,
+    heardOf: [],
+    roleListeners,
+    change: async () => {},
+  }
   const view: NodeView = {
     nodeId: '00000000000000AB',
     clusterId: () => 'LFSC0123456789ABCDEF',
     role: () => ({ isPrimary: node.isPrimary, candidate: true, primaryHostname: 'one', lagMs: 0 }),
-    replicas: new ConnectedReplicas(() => {}),
+    replicas: new ConnectedReplicas(),
+    serving: () => (node.isPrimary ? { signal: new AbortController().signal, epoch: node.epoch } : undefined),
+    heardOf: (epoch) => node.heardOf.push(epoch),
+    roles: {
+      promote: () => node.change('promote'),
+      handOff: (nodeId) => node.change(`hand off to ${nodeId}`),
+      demote: () => node.change('demote'),
+      takeLease: (id) => node.change(`take ${id}`),
+      standing: async () => ({ isSynced: true, epoch: 3n, positions: new Map([['a.db', { txid: 7n, checksum: 9n }]]) }),
+      onPrimaryChange: (listener) => {
+        roleListeners.add(listener)
+        return () => roleListeners.delete(listener)
+      },
+    },
     primary: () => undefined,
     notReady: async () => node.notReady,
     dataDir: '/var/lib/litefs',

@@ -59,7 +59,10 @@ async function peer(
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
-const target = (url: string) => ({ url, nodeId: '0000000000000001', clusterId: undefined, filter: [], silenceMs: 300 })
+const follower = { hostname: 'höst', advertiseUrl: 'http://two:20202', isCandidate: true, epoch: 4n }
+const target = (url: string) => {
+  return { url, nodeId: '0000000000000001', clusterId: undefined, follower, filter: [], silenceMs: 300 }
+}
 
 t.test('files, large and small, of both versions arrive verified and whole', async (t) => {
   const files = ['v1-snapshot.ltx', 'v1-lz4-change.ltx', 'v3-block-snapshot.ltx', 'v3-block-change.ltx'].map(fixture)
@@ -131,16 +134,17 @@ t.test('a follower connects again after each end, until it is told to stop', asy
     parts.ready()
     if (events.length === 3) stop.abort()
   }
-  const follower = {
+  const followerParts = {
     ...parts,
     ready,
     connect,
     positions: async () => new Map(),
-    join: (clusterId: string | undefined) => joined.push(clusterId),
+    join: ({ clusterId }: { clusterId: string | undefined }) => joined.push(clusterId),
+    heard: () => {},
     failing: () => {},
   }
   const options = { directory: t.testdir(), memoryBytes: 1000, reconnectDelayMs: 5 }
-  t.equal(await follow(follower, options, silent, stop.signal), undefined)
+  t.equal(await follow(followerParts, options, silent, stop.signal), undefined)
   t.strictSame([events, joined], [Array(3).fill('ready'), Array(3).fill('LFSC00000000000000AA')])
 })
 
@@ -148,9 +152,16 @@ t.test('a handed-off lease ends the following', async (t) => {
   const url = await peer(t, encodeFrame({ type: 'handoff', leaseId: 'abc' }), 'is silent')
   const { parts } = recorder()
   const connect = (_: unknown, signal: AbortSignal) => openStream(target(url), new Map(), signal)
-  const follower = { ...parts, connect, positions: async () => new Map(), join: () => {}, failing: () => {} }
+  const followerParts = {
+    ...parts,
+    connect,
+    positions: async () => new Map(),
+    join: () => {},
+    heard: () => {},
+    failing: () => {},
+  }
   const options = { directory: t.testdir(), memoryBytes: 1000, reconnectDelayMs: 5 }
-  t.strictSame(await follow(follower, options, silent, never), { type: 'handoff', leaseId: 'abc' })
+  t.strictSame(await follow(followerParts, options, silent, never), { type: 'handoff', leaseId: 'abc' })
 })
 
 t.test('what cannot be applied is told at once, though the peer says nothing more', { timeout: 20_000 }, async (t) => {
@@ -158,17 +169,18 @@ t.test('what cannot be applied is told at once, though the peer says nothing mor
   const { parts } = recorder()
   const stop = new AbortController()
   const reasons: (string | undefined)[] = []
-  const follower = {
+  const followerParts = {
     ...parts,
     connect: (_: unknown, signal: AbortSignal) => openStream({ ...target(url), silenceMs: 60_000 }, new Map(), signal),
     positions: async () => new Map(),
     join: () => {},
+    heard: () => {},
     apply: () => Promise.reject(new Error('no space')),
     failing: (reason: string | undefined) => {
       reasons.push(reason)
       stop.abort()
     },
   }
-  await follow(follower, { directory: t.testdir(), memoryBytes: 1000, reconnectDelayMs: 5 }, silent, stop.signal)
+  await follow(followerParts, { directory: t.testdir(), memoryBytes: 1000, reconnectDelayMs: 5 }, silent, stop.signal)
   t.match(reasons, ['no space'])
 })

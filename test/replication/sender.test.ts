@@ -28,12 +28,14 @@ function sourceOf(databases: Map<string, SourcePosition>, busy: string): Source 
   }
 }
 
+const facts = { address: '127.0.0.1', hostname: '', advertiseUrl: '', isCandidate: true }
+
 t.test('a writer that never pauses keeps a replica neither from being ready nor from other databases', async (t) => {
   const databases = new Map(['busy.db', 'calm.db'].map((name) => [name, position(300n)]))
   const at = new Map(['busy.db', 'calm.db'].map((name) => [name, { txid: 1n, checksum: 1n }]))
   const options = {
     filter: new Set<string>(),
-    replica: new ConnectedReplica('00000000000000AA', '127.0.0.1', at),
+    replica: new ConnectedReplica({ nodeId: '00000000000000AA', ...facts }, at),
     snapshotTimeoutMs: 0,
     heartbeatMs: 1000,
     signal: new AbortController().signal,

@@ -1,0 +1,347 @@
+import { RequestError } from './http/answers.js'
+import type { PrimaryView, Role, RoleControl, Serving, Standing } from './http/node-view.js'
+import { call, type PeerStanding, standingOf } from './http/peers.js'
+import { Announcer } from './lease/announcer.js'
+import { compare, isAhead } from './lease/freshness.js'
+import type { Lease, Leaser, NodeInfo, PrimaryInfo } from './lease/leaser.js'
+import { type RoleParts, RoleRunner } from './lease/role-runner.js'
+import type { RoleState, Term } from './lease/role-terms.js'
+import { describeError, type Log } from './log.js'
+import type { ConnectedReplica, ConnectedReplicas } from './replication/connected-replicas.js'
+import type { RoleSwitch } from './role-switch.js'
+import type { Epoch } from './store/epoch.js'
+import type { Identity } from './store/identity.js'
+
+export interface NodeRolesOptions {
+  readonly self: NodeInfo
+  readonly isCandidate: boolean
+  /** Milliseconds; see lease.demote-delay. */
+  readonly demoteDelayMs: number
+  /** Win the lease and lead, however far others are. */
+  readonly allowStale: boolean
+  /** Ask to be the primary once this node has everything (lease.promote). */
+  readonly promote: boolean
+  readonly identity: Identity
+  readonly epoch: Epoch
+  readonly replicas: ConnectedReplicas
+}
+
+/** How long all peers have to say where they stand, milliseconds. */
+const JUDGE_MS = 2000
+/** How long a node may take to become primary that is to, or to step down, milliseconds. */
+const CHANGE_MS = 15_000
+/** A node that is ahead and did not take the lease so often is not asked again. */
+const MAX_REFUSALS = 3
+
+/** The role of this node: what the lease says, done by the switch, and what people and other nodes ask of it. */
+export class NodeRoles implements RoleParts, RoleControl {
+  self: NodeInfo
+  readonly isCandidate: boolean
+  readonly epoch: Epoch
+  /** Resolves when this node is the primary, or once had everything that its primary had. */
+  readonly synced: Promise<void>
+  readonly #options: NodeRolesOptions
+  readonly #switch: RoleSwitch
+  readonly #runner: RoleRunner
+  #announcer: Announcer | undefined
+  #onSynced = () => {}
+  readonly #leaser: Leaser
+  readonly #log: Log
+  readonly #listeners = new Set<() => void>()
+  /** How often a node that was ahead did not take the lease. */
+  readonly #refusals = new Map<string, number>()
+  #told = ''
+  #hasSynced = false
+
+  constructor(leaser: Leaser, roleSwitch: RoleSwitch, options: NodeRolesOptions, log: Log) {
+    this.self = options.self
+    this.isCandidate = options.isCandidate
+    this.epoch = options.epoch
+    this.#options = options
+    this.#switch = roleSwitch
+    this.#leaser = leaser
+    this.#log = log
+    this.#runner = new RoleRunner(leaser, this, log)
+    this.synced = new Promise((resolve) => {
+      this.#onSynced = resolve
+    })
+  }
+
+  /** `advertiseUrl` is where others reach this node, which serves them already. */
+  start(advertiseUrl: string): void {
+    this.self = { ...this.self, advertiseUrl }
+    if (this.isCandidate) {
+      this.#announcer = new Announcer(this.#leaser, this.self, this.#log)
+      this.#announcer.start()
+    }
+    this.#runner.start()
+  }
+
+  /** Resolves once this node is primary, or follows one. */
+  async settled(): Promise<void> {
+    const isSettled = ({ kind }: RoleState) => kind === 'leading' || kind === 'following' || kind === 'stopped'
+    await this.#runner.reached(isSettled, Number.POSITIVE_INFINITY)
+    await this.#runner.quiet()
+  }
+
+  /** Hands over to the replica that is furthest, if this node is primary, and asks for the lease no more. */
+  async stop(): Promise<void> {
+    if (this.#leaser.name !== 'static' && this.#runner.state.kind === 'leading') {
+      const target = this.#freshest()
+      if (target !== undefined) {
+        this.#log.info(`hands over to ${nameOf(target)} before it ends`)
+        await this.#handTo(target.nodeId, Number.POSITIVE_INFINITY)
+      }
+    }
+    await this.#announcer?.stop()
+    await this.#runner.stop()
+    await this.#switch.close()
+    await this.#leaser.close()
+  }
+
+  // What the switch and the followed stream tell of.
+
+  heard(isHeard: boolean): void {
+    this.#runner.tell({ type: isHeard ? 'heard' : 'unheard' })
+  }
+
+  /** This node has everything that the primary had. */
+  hasSynced(): void {
+    this.#options.identity.synced()
+    if (!this.#hasSynced && this.#options.promote && this.isCandidate) this.#promoteItself()
+    this.#hasSynced = true
+    this.#onSynced()
+  }
+
+  offered(leaseId: string): void {
+    this.#runner.tell({ type: 'offered', leaseId })
+  }
+
+  /** A replica has heard of a later lease: either this one is not in force any more, or the lease store has lost its data. */
+  heardOf(epoch: bigint): void {
+    this.epoch.remember(epoch)
+    this.#log.warn(`a replica has heard of a later lease (epoch ${epoch}): this node asks for a new one`)
+    this.#runner.tell({ type: 'demote', standAfterMs: 0 })
+  }
+
+  // NodeView
+
+  get serving(): Serving | undefined {
+    return this.#switch.serving
+  }
+
+  get primary(): PrimaryView | undefined {
+    return this.#switch.primary
+  }
+
+  role(): Role {
+    const { serving, primary, lagMs } = this.#switch
+    const isPrimary = serving !== undefined
+    const primaryHostname = isPrimary ? this.self.hostname : primary?.hostname
+    return { isPrimary, candidate: this.isCandidate, primaryHostname, lagMs }
+  }
+
+  /** Why the node cannot serve what its cluster has, or take writes. */
+  get notReady(): string | undefined {
+    const { state } = this.#runner
+    if (state.kind === 'seeking' && state.why !== '') return `there is no primary: ${state.why}`
+    if (state.kind === 'suspended')
+      return 'the lease could not be renewed: nobody knows whether this node is still the primary'
+    return this.#switch.notReady
+  }
+
+  onPrimaryChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  // RoleControl
+
+  async promote(): Promise<void> {
+    const { state } = this.#runner
+    if (!this.isCandidate) throw new RequestError(409, 'Cannot promote this node: it is no candidate (lease.candidate)')
+    if (state.kind === 'leading') return
+    this.#refuseStatic()
+    if (state.kind !== 'following')
+      throw new RequestError(503, `Cannot promote this node: ${this.notReady ?? 'the role of this node is changing'}`)
+    const { advertiseUrl } = state.primary
+    try {
+      await call(advertiseUrl, `/handoff?nodeID=${this.self.nodeId}`, CHANGE_MS)
+    } catch (error) {
+      throw new RequestError(503, `Cannot promote this node: the primary does not hand over: ${describeError(error)}`)
+    }
+    await this.#untilLeading('promote this node')
+  }
+
+  async handOff(nodeId: string): Promise<void> {
+    this.#refuseStatic()
+    this.#refuseUnlessLeading('hand over')
+    const target = this.#options.replicas.all.find((replica) => replica.nodeId === nodeId)
+    if (target === undefined) throw new RequestError(404, `Cannot hand over: no replica ${nodeId} is connected`)
+    this.#log.info(`hands over to ${nameOf(target)}, as it was asked to`)
+    if (!(await this.#handTo(nodeId, 0)))
+      throw new RequestError(503, `Cannot hand over: ${nameOf(target)} did not take the lease`)
+  }
+
+  async demote(): Promise<void> {
+    this.#refuseStatic()
+    this.#refuseUnlessLeading('step down')
+    const { demoteDelayMs } = this.#options
+    const target = this.#freshest()
+    if (target !== undefined && (await this.#handTo(target.nodeId, demoteDelayMs))) return
+    this.#runner.tell({ type: 'demote', standAfterMs: demoteDelayMs })
+    await this.#runner.quiet()
+  }
+
+  async takeLease(leaseId: string): Promise<void> {
+    if (!this.isCandidate) throw new RequestError(409, 'Cannot take the lease: this node is no candidate')
+    this.offered(leaseId)
+    await this.#untilLeading('take the lease')
+  }
+
+  async standing(): Promise<Standing> {
+    const { identity } = this.#options
+    return {
+      isSynced: identity.clusterId !== undefined && !identity.isUnsynced,
+      epoch: this.epoch.highest,
+      positions: await this.#switch.replica.positions(),
+    }
+  }
+
+  // RoleParts
+
+  clusterId(): string | undefined {
+    return this.#options.identity.clusterId
+  }
+
+  foundCluster(): string {
+    const { identity } = this.#options
+    identity.found()
+    const { clusterId } = identity
+    if (clusterId === undefined) throw new Error('Cannot found a cluster: it has no id')
+    return clusterId
+  }
+
+  unfit(): string | undefined {
+    const { identity, allowStale } = this.#options
+    return identity.isUnsynced && !allowStale ? "this node never had all of the cluster's data" : undefined
+  }
+
+  async judge(term: Term, peers: readonly NodeInfo[], lease: Lease): Promise<string | undefined> {
+    if (this.#options.allowStale || peers.length === 0) return undefined
+    const own = await this.#switch.replica.positions()
+    const asked = await Promise.allSettled(peers.map(({ advertiseUrl }) => standingOf(advertiseUrl, JUDGE_MS)))
+    let fresher: { peer: NodeInfo; ahead: bigint } | undefined
+    for (const [i, answer] of asked.entries()) {
+      const peer = peers[i]
+      if (answer.status === 'rejected' || peer === undefined) continue
+      const { value } = answer
+      if (value.clusterId !== undefined && value.clusterId !== this.clusterId()) continue
+      if (value.epoch > term.epoch) {
+        this.epoch.remember(value.epoch)
+        return `${peer.hostname} has heard of a later lease (epoch ${value.epoch}) than this one (${term.epoch})`
+      }
+      const comparison = compare(own, value.positions)
+      if (comparison.apart.length > 0)
+        this.#log.warn(
+          `${peer.hostname} and this node have gone apart in ${comparison.apart.join(', ')}: it will follow`,
+        )
+      const better = isAhead(comparison) && this.#mayLead(peer, value)
+      if (better && comparison.ahead > (fresher?.ahead ?? 0n)) fresher = { peer, ahead: comparison.ahead }
+    }
+    return fresher === undefined ? undefined : await this.#give(fresher.peer, fresher.ahead, lease)
+  }
+
+  fence(untilMs: number): void {
+    this.#switch.fence(untilMs)
+  }
+
+  async prepare(): Promise<void> {
+    await this.#switch.prepare()
+  }
+
+  async lead(term: Term): Promise<void> {
+    await this.#switch.lead(term)
+    this.#options.identity.synced()
+    this.#hasSynced = true
+    this.#onSynced()
+    this.#tellChange()
+  }
+
+  async follow(primary: PrimaryInfo | undefined): Promise<void> {
+    await this.#switch.follow(primary)
+    this.#tellChange()
+  }
+
+  async handOver(nodeId: string, lease: Lease, renew: () => Promise<boolean>): Promise<boolean> {
+    const target = this.#options.replicas.all.find((replica) => replica.nodeId === nodeId)
+    if (target === undefined) return false
+    const isDone = await this.#switch.handOver(target, lease.id, renew)
+    this.#tellChange()
+    return isDone
+  }
+
+  #promoteItself(): void {
+    this.#log.info('node is a candidate, automatically promoting to primary')
+    this.promote().catch((error: Error) => this.#log.warn(`cannot promote this node: ${describeError(error)}`))
+  }
+
+  #mayLead({ nodeId }: NodeInfo, { isCandidate, isSynced }: PeerStanding): boolean {
+    return isCandidate && isSynced && (this.#refusals.get(nodeId ?? '') ?? 0) < MAX_REFUSALS
+  }
+
+  /** Resolves to why this node leaves the lease to that one, whether or not that has taken it: then it stands itself. */
+  async #give({ hostname, advertiseUrl, nodeId = '' }: NodeInfo, ahead: bigint, lease: Lease): Promise<string> {
+    const why = `${hostname} is ahead of this node by ${ahead} transactions`
+    try {
+      await call(advertiseUrl, `/lease?id=${encodeURIComponent(lease.id)}`, CHANGE_MS)
+      return why
+    } catch (error) {
+      this.#refusals.set(nodeId, (this.#refusals.get(nodeId) ?? 0) + 1)
+      return `${why}, and has not taken the lease: ${describeError(error)}`
+    }
+  }
+
+  #freshest(): ConnectedReplica | undefined {
+    const candidates = this.#options.replicas.all.filter(({ facts }) => facts.isCandidate)
+    const total = ({ sent }: ConnectedReplica) => [...sent.values()].reduce((sum, txid) => sum + txid, 0n)
+    return candidates.reduce<ConnectedReplica | undefined>((best, replica) => {
+      return best === undefined || total(replica) > total(best) ? replica : best
+    }, undefined)
+  }
+
+  async #handTo(nodeId: string, standAfterMs: number): Promise<boolean> {
+    this.#runner.tell({ type: 'handOver', nodeId, standAfterMs })
+    await this.#runner.reached(({ kind }) => kind !== 'handing', CHANGE_MS)
+    const { kind } = this.#runner.state
+    return kind === 'seeking' || kind === 'following'
+  }
+
+  async #untilLeading(what: string): Promise<void> {
+    if (!(await this.#runner.reached(({ kind }) => kind === 'leading', CHANGE_MS)))
+      throw new RequestError(503, `Cannot ${what}: ${this.notReady ?? 'the lease did not arrive'}`)
+    await this.#runner.quiet()
+  }
+
+  #refuseStatic(): void {
+    if (this.#leaser.name !== 'static') return
+    throw new RequestError(409, 'Cannot change the primary: lease.type is "static", and litefs.yml says who it is')
+  }
+
+  #refuseUnlessLeading(what: string): void {
+    if (this.#runner.state.kind !== 'leading')
+      throw new RequestError(503, `Cannot ${what}: this node is not the primary`)
+  }
+
+  #tellChange(): void {
+    const { isPrimary, primaryHostname = '' } = this.role()
+    const now = `${isPrimary} ${primaryHostname}`
+    if (now === this.#told) return
+    this.#told = now
+    for (const listener of this.#listeners) listener()
+  }
+}
+
+function nameOf({ nodeId, facts }: ConnectedReplica): string {
+  return facts.hostname === '' ? `node ${nodeId}` : facts.hostname
+}

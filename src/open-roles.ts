@@ -1,0 +1,83 @@
+import os from 'node:os'
+import path from 'node:path'
+import type { Config } from './config/schema.js'
+import type { Fence } from './fence.js'
+import type { FollowerFacts } from './http/stream-client.js'
+import { openLeaser } from './lease/open-leaser.js'
+import { formatNodeId } from './local-node.js'
+import type { Log } from './log.js'
+import type { FileSystemThread } from './mount/file-system-thread.js'
+import { NodeRoles } from './node-roles.js'
+import { ConnectedReplicas } from './replication/connected-replicas.js'
+import { RoleSwitch } from './role-switch.js'
+import { Epoch } from './store/epoch.js'
+import type { Identity } from './store/identity.js'
+
+export interface RolesParts {
+  readonly thread: FileSystemThread
+  readonly fence: Fence
+  readonly identity: Identity
+}
+
+/** What gives this node its role, by its configuration, and those that follow it. It is a replica of nobody, and its mount must be served. */
+export async function openRoles(
+  { lease, data, fuse }: Config,
+  { thread, fence, identity }: RolesParts,
+  log: Log,
+): Promise<{ roles: NodeRoles; replicas: ConnectedReplicas }> {
+  const isStatic = lease.type === 'static'
+  const dataDir = path.resolve(data.dir)
+  const epoch = Epoch.load(dataDir)
+  const replicas = new ConnectedReplicas()
+  const nodeId = formatNodeId(identity.nodeId)
+  const named = lease.hostname || os.hostname()
+  const primary = isStatic && !lease.candidate ? staticPrimary(lease) : undefined
+  const leaser = await openLeaser(lease, primary)
+  const followed: RoleSwitch = new RoleSwitch({
+    thread,
+    fence,
+    mountDir: path.resolve(fuse.dir),
+    countsEpochs: !isStatic,
+    log,
+    replica: {
+      nodeId,
+      // With a static lease the name and address in litefs.yml are the primary's.
+      facts: (): FollowerFacts => ({
+        hostname: isStatic ? '' : roles.self.hostname,
+        advertiseUrl: isStatic ? '' : roles.self.advertiseUrl,
+        isCandidate: lease.candidate,
+        epoch: epoch.highest,
+      }),
+      clusterId: () => identity.clusterId,
+      // A primary that is in no cluster yet is LiteFS' with a static lease.
+      join: (stream) => {
+        if (stream.clusterId !== undefined) identity.joinCluster(stream.clusterId)
+        epoch.accept(stream.epoch)
+      },
+      databases: lease.databases,
+      reconnectDelayMs: lease['reconnect-delay'],
+      dataDir,
+      onSynced: () => roles.hasSynced(),
+      onHeard: (isHeard) => roles.heard(isHeard),
+      onOffered: (leaseId) => roles.offered(leaseId),
+    },
+  })
+  const options = {
+    self: { hostname: primary?.hostname ?? named, advertiseUrl: '', nodeId },
+    isCandidate: lease.candidate,
+    demoteDelayMs: lease['demote-delay'],
+    promote: lease.promote,
+    allowStale: lease['allow-stale-promotion'],
+    identity,
+    epoch,
+    replicas,
+  }
+  const roles: NodeRoles = new NodeRoles(leaser, followed, options, log)
+  return { roles, replicas }
+}
+
+/** What the configuration calls it, else the host where it is. */
+function staticPrimary(lease: Config['lease']): { hostname: string; advertiseUrl: string } {
+  const advertiseUrl = lease['advertise-url']
+  return { hostname: lease.hostname || new URL(advertiseUrl).hostname, advertiseUrl }
+}

@@ -1,0 +1,146 @@
+import { fileURLToPath } from 'node:url'
+import { Applier } from './apply/applier.js'
+import { ThreadGate } from './apply/thread-gate.js'
+import type { Fence } from './fence.js'
+import type { PrimaryView, Serving } from './http/node-view.js'
+import type { PrimaryInfo } from './lease/leaser.js'
+import type { Term } from './lease/role-terms.js'
+import { describeError, type Log } from './log.js'
+import type { FileSystemThread } from './mount/file-system-thread.js'
+import { Replica, type ReplicaOptions } from './replica.js'
+import type { ConnectedReplica } from './replication/connected-replicas.js'
+
+export interface RoleSwitchParts {
+  readonly thread: FileSystemThread
+  readonly fence: Fence
+  readonly mountDir: string
+  readonly replica: ReplicaOptions
+  /** Of a static lease there is one only, which is not counted. */
+  readonly countsEpochs: boolean
+  readonly log: Log
+}
+
+/** How long the applier waits for readers that keep a database in a rollback mode locked, milliseconds. */
+const BUSY_TIMEOUT_MS = 60_000
+/** How long writers that are at work are waited for before the lease is handed over, milliseconds. */
+const WRITERS_MS = 2000
+/** How long the node that gets the lease may take to be sent what it lacks, milliseconds: nobody can write meanwhile. */
+const LAST_TRANSACTIONS_MS = 5000
+
+/**
+ * The role of this node at work: what is followed, who may write, and who is served. Nothing is opened anew when it changes: the files that
+ * applications have open become writable, or are not any more. One call at a time, the next when it has settled.
+ */
+export class RoleSwitch {
+  readonly #parts: RoleSwitchParts
+  readonly #applier: Applier
+  readonly #replica: Replica
+  #serving: { controller: AbortController; epoch: bigint | undefined } | undefined
+
+  /** A replica of nobody, which the file-system thread must have been told (`receive`), and the mount be served. */
+  constructor(parts: RoleSwitchParts) {
+    const { thread, mountDir, log, replica } = parts
+    this.#parts = parts
+    this.#applier = new Applier({
+      dir: mountDir,
+      script: fileURLToPath(new URL('./apply/main.js', import.meta.url)),
+      gate: new ThreadGate(thread),
+      log,
+      sync: false,
+      busyTimeoutMs: BUSY_TIMEOUT_MS,
+    })
+    this.#replica = new Replica(thread, this.#applier, replica, log)
+  }
+
+  /** Undefined while this node is no primary. */
+  get serving(): Serving | undefined {
+    if (this.#serving === undefined) return undefined
+    return { signal: this.#serving.controller.signal, epoch: this.#serving.epoch }
+  }
+
+  /** Whom this node follows. */
+  get primary(): PrimaryView | undefined {
+    return this.#serving === undefined ? this.#replica.primary : undefined
+  }
+
+  get lagMs(): number | undefined {
+    return this.#serving === undefined ? this.#replica.lagMs : 0
+  }
+
+  /** Why the node cannot serve what its cluster has. */
+  get notReady(): string | undefined {
+    return this.#serving === undefined ? this.#replica.notReady : undefined
+  }
+
+  /** See Replica. */
+  get replica(): Pick<Replica, 'positions'> {
+    return this.#replica
+  }
+
+  /** Commits may be acknowledged until this moment of `monotonicMs`. */
+  fence(untilMs: number): void {
+    this.#parts.fence.openUntil(untilMs)
+  }
+
+  /** Before `lead`: what has arrived from the last primary is applied, and the databases are let go. */
+  async prepare(): Promise<void> {
+    await this.#replica.stop()
+    await this.#replica.release()
+  }
+
+  /** Becomes the primary, who commits as long as the fence is open. */
+  async lead({ epoch }: Term): Promise<void> {
+    const { thread, countsEpochs } = this.#parts
+    await thread.ask({ kind: 'lead' })
+    this.#replica.wasPrimary()
+    this.#serving = { controller: new AbortController(), epoch: countsEpochs ? epoch : undefined }
+  }
+
+  /** Becomes a replica, of another primary or of nobody. Commits nothing from the call on. */
+  async follow(primary: PrimaryInfo | undefined): Promise<void> {
+    this.#parts.fence.close()
+    await this.#replica.stop()
+    await this.#receive(primary?.hostname, undefined)
+    this.#endStreams()
+    if (primary !== undefined) this.#replica.start({ hostname: primary.hostname, url: primary.advertiseUrl })
+  }
+
+  /**
+   * Hands the lease to a connected replica: waits for writers that are at work and keeps others waiting, commits no more, sends the replica
+   * what it lacks, and then the lease. Resolves to false where that did not happen: nobody can write here all the same.
+   */
+  async handOver(to: ConnectedReplica, leaseId: string, renew: () => Promise<boolean>): Promise<boolean> {
+    const { thread, fence, log } = this.#parts
+    const names = (await thread.ask({ kind: 'databases' })).filter(({ isOpen }) => isOpen).map(({ name }) => name)
+    const { pid, failures } = await this.#applier.hold(names, WRITERS_MS)
+    for (const failure of failures)
+      log.warn(`a transaction is broken off by the change of the primary: ${describeError(failure)}`)
+    try {
+      await this.#receive(to.facts.hostname || undefined, pid)
+      // The other one has the whole of a lease before it.
+      const isSent = (await renew()) && (await to.handOver(leaseId, LAST_TRANSACTIONS_MS))
+      fence.close()
+      this.#endStreams()
+      return isSent
+    } finally {
+      await this.#applier.letGo(names)
+    }
+  }
+
+  /** Ends what follows and what applies; a transaction that is being applied is finished. */
+  async close(): Promise<void> {
+    this.#parts.fence.close()
+    await this.#replica.stop()
+    this.#endStreams()
+    await this.#applier.close()
+  }
+
+  async #receive(primary: string | undefined, pid: number | undefined): Promise<void> {
+    await this.#parts.thread.ask({ kind: 'receive', primary, pid })
+  }
+
+  #endStreams(): void {
+    this.#serving?.controller.abort()
+    this.#serving = undefined
+  }
+}

@@ -1,0 +1,83 @@
+// The primary moves on purpose, under a writer that keeps its connections.
+import t from 'tap'
+import { needsMounting } from '../needs-mounting.js'
+import { type Acknowledged, agreeing, createLog, entriesOf, more, startCluster, startWriter } from './clusters.js'
+import { eventually } from './replicas.js'
+
+/** Longer than a busy machine keeps a node from renewing its lease, milliseconds. */
+const LEASE_MS = 20_000
+/** From the last commit on the old primary to the first on the new one, milliseconds. */
+const MAX_GAP_MS = 500
+
+needsMounting()
+
+function gaps(acknowledged: readonly Acknowledged[]): number[] {
+  return acknowledged.flatMap((entry, i) => {
+    const before = acknowledged[i - 1]
+    return before === undefined || before.node === entry.node ? [] : [entry.doneMs - before.doneMs]
+  })
+}
+
+t.test('promote, hand off, demote and SIGTERM', async (t) => {
+  const { places, primary } = await startCluster(t, 3, LEASE_MS)
+  const [first, second, third] = places
+  if (first === undefined || second === undefined || third === undefined) throw new Error('three nodes')
+  await createLog(first)
+  await agreeing(t, first, [second, third])
+  const writer = await startWriter(t, 'w', places)
+  await more(writer, 50)
+
+  t.same(await second.post('/promote'), { status: 200, text: '{\n  "done": true\n}\n' })
+  t.equal((await primary()).hostname, 'n2')
+  await more(writer, 50)
+  t.equal(writer.acknowledged.at(-1)?.node, 'n2')
+  t.equal((await second.post('/promote')).status, 200, 'again changes nothing')
+
+  const nodeId = (await fetch(`${third.url}/info`)).headers.get('litefs-id')
+  t.equal((await first.post(`/handoff?nodeID=${nodeId}`)).status, 503, 'not the primary')
+  t.equal((await second.post('/handoff?nodeID=AB')).status, 404, 'not connected')
+  await eventually('the third on the second', 5000, async () => {
+    const peers = (await (await fetch(`${second.url}/peers`)).json()) as { replicas: { nodeId: string }[] }
+    return peers.replicas.some((replica) => replica.nodeId === nodeId) || undefined
+  })
+  t.equal((await second.post(`/handoff?nodeID=${nodeId}`)).status, 200)
+  t.equal((await primary()).hostname, 'n3')
+  await more(writer, 50)
+  await eventually('both on the third', 5000, async () => {
+    const peers = (await (await fetch(`${third.url}/peers`)).json()) as { replicas: object[] }
+    return peers.replicas.length === 2 || undefined
+  })
+
+  t.equal((await third.post('/demote')).status, 200)
+  t.not((await primary()).hostname, 'n3')
+  await more(writer, 50)
+  t.strictSame(writer.failures, [], 'no request has failed')
+  const found = gaps(writer.acknowledged)
+  t.comment(`gaps: ${found.join(', ')} ms`)
+  t.ok(found.length >= 3 && Math.max(...found) < MAX_GAP_MS, `gaps of ${found.join(', ')} ms`)
+
+  const leaving = await primary()
+  const rest = places.filter((place) => place !== leaving)
+  await eventually('two replicas', 5000, async () => {
+    const peers = (await (await fetch(`${leaving.url}/peers`)).json()) as { replicas: object[] }
+    return peers.replicas.length === 2 || undefined
+  })
+  const stopping = leaving.mount.stop()
+  await primary(rest)
+  t.equal(await stopping, 0)
+  await more(writer, 50)
+  await writer.stop()
+  const now = await primary(rest)
+  await agreeing(
+    t,
+    now,
+    rest.filter((place) => place !== now),
+  )
+  const entries = await entriesOf(now, 'w')
+  t.strictSame(
+    writer.acknowledged.filter(({ seq }) => !entries.has(seq)),
+    [],
+    'everything acknowledged is there',
+  )
+  for (const { mount } of rest) t.notMatch(mount.output(), /level=ERROR/)
+})
