@@ -2,8 +2,8 @@ import path from 'node:path'
 import type { Readable } from 'node:stream'
 import { databaseLayout } from './db/layout.js'
 import type {
+  BackupView,
   DatabaseView,
-  FollowedSource,
   ImportedDatabase,
   NodeView,
   PrimaryView,
@@ -45,16 +45,24 @@ export interface LocalRoles extends RoleControl {
   heardOf(epoch: bigint): void
 }
 
+/** The backup of this node's databases. */
+export interface Backups {
+  readonly statuses: readonly BackupView[]
+  /** By database, the first TXID that it lacks. */
+  needs(): ReadonlyMap<string, bigint>
+}
+
 /** A node as the HTTP API sees it. */
 export class LocalNode implements NodeView {
   readonly nodeId: string
   readonly dataDir: string
   readonly compress: boolean
   readonly snapshotTimeoutMs: number
-  readonly source: FollowedSource
+  readonly source: LocalSource
   readonly replicas: ConnectedReplicas
   readonly roles: LocalRoles
   #needs: NodeJS.Timeout | undefined
+  #backup: Backups | undefined
   readonly #options: LocalNodeOptions
   readonly #thread: FileSystemThread
   readonly #closing = new AbortController()
@@ -99,6 +107,16 @@ export class LocalNode implements NodeView {
     this.#closeSource()
   }
 
+  /** What is backed up from now on; retention keeps what it lacks. */
+  set backup(backup: Backups | undefined) {
+    this.#backup = backup
+    this.#tellNeeds()
+  }
+
+  backups(): readonly BackupView[] {
+    return this.#backup?.statuses ?? []
+  }
+
   clusterId(): string | undefined {
     return this.#options.clusterId()
   }
@@ -138,12 +156,18 @@ export class LocalNode implements NodeView {
     })
   }
 
-  /** Goes on as long as there is a replica. */
+  /** Goes on as long as there is a replica or a backup. */
   #tellNeeds(): void {
     clearTimeout(this.#needs)
     if (this.#closing.signal.aborted) return
-    void this.#thread.ask({ kind: 'needed', txids: this.replicas.needs() })
-    if (this.replicas.all.length > 0) this.#needs = setTimeout(() => this.#tellNeeds(), NEEDS_MS).unref()
+    const needs = this.replicas.needs()
+    for (const [name, txid] of this.#backup?.needs() ?? []) {
+      const known = needs.get(name)
+      if (known === undefined || txid < known) needs.set(name, txid)
+    }
+    void this.#thread.ask({ kind: 'needed', txids: needs })
+    const goesOn = this.replicas.all.length > 0 || this.#backup !== undefined
+    if (goesOn) this.#needs = setTimeout(() => this.#tellNeeds(), NEEDS_MS).unref()
   }
 }
 

@@ -11,6 +11,7 @@ import type { Log } from './log.js'
 import { type FileSystemThread, startFileSystemThread } from './mount/file-system-thread.js'
 import { PositionBoard } from './mount/position-board.js'
 import type { NodeRoles } from './node-roles.js'
+import type { PrimaryBackup } from './primary-backup.js'
 import { Identity } from './store/identity.js'
 
 /** A node that serves its mount. */
@@ -62,16 +63,39 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
     await stop(mountDir, thread, log)
     throw error
   })
+  const backup = await startBackup(config, thread, node, log).catch(async (error) => {
+    await stopAll(node, () => stop(mountDir, thread, log))
+    throw error
+  })
   let stopping: Promise<void> | undefined
   return {
     isCandidate: config.lease.candidate,
-    synced: config.lease.type === 'static' && config.lease.candidate ? undefined : node.roles.synced,
+    synced: isStaticPrimary(config) ? undefined : Promise.all([node.roles.synced, backup?.ready]).then(() => {}),
     ended: thread.ended,
     stop: () => {
-      stopping ??= stopAll(node, () => stop(mountDir, thread, log))
+      stopping ??= stopAll(node, () => stop(mountDir, thread, log, backup), backup)
       return stopping
     },
   }
+}
+
+function isStaticPrimary({ lease }: Config): boolean {
+  return lease.type === 'static' && lease.candidate
+}
+
+/** Backs up from now on, whenever this node is primary. A static one begins with what the backup has. */
+async function startBackup(
+  config: Config,
+  thread: FileSystemThread,
+  { local, roles }: ClusterNode,
+  log: Log,
+): Promise<PrimaryBackup | undefined> {
+  if (config.backup.url === '' || !config.lease.candidate) return undefined
+  const { PrimaryBackup } = await import('./primary-backup.js')
+  const backup = new PrimaryBackup(config, { local, roles, thread, log })
+  backup.start()
+  if (isStaticPrimary(config)) await backup.ready
+  return backup
 }
 
 /** What this node is to others. */
@@ -130,8 +154,13 @@ async function startServer(config: Config, local: LocalNode, log: Log): Promise<
 }
 
 /** The role first: another node can have it while this one still serves what it has committed. */
-async function stopAll({ roles, local, server }: ClusterNode, stopMount: () => Promise<void>): Promise<void> {
+async function stopAll(
+  { roles, local, server }: ClusterNode,
+  stopMount: () => Promise<void>,
+  backup?: PrimaryBackup,
+): Promise<void> {
   try {
+    await backup?.prepareStop()
     await roles.stop()
     local.close()
     await server.close()
@@ -155,9 +184,13 @@ function threadOptions(config: Config, options: NodeOptions) {
   }
 }
 
-async function stop(mountDir: string, thread: FileSystemThread, log: Log): Promise<void> {
+async function stop(mountDir: string, thread: FileSystemThread, log: Log, backup?: PrimaryBackup): Promise<void> {
   await takeAway(mountDir, log)
-  await thread.stop()
+  try {
+    await backup?.stop()
+  } finally {
+    await thread.stop()
+  }
 }
 
 /** Unmounts; where files are open, at once all the same, naming who has them. */

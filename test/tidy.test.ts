@@ -36,6 +36,7 @@ const importTable: Record<string, string[]> = {
   store: ['db', 'ltx', 'sqlite', 'native', 'log'],
   backup: ['db', 'ltx', 'native', 'log'],
   'backup-access': ['backup', 'config'],
+  'node-backup': ['backup-access', 'backup', 'config', 'ltx', 'log'],
   apply: ['mount', 'db', 'ltx', 'sqlite', 'native', 'log'],
   mount: ['fence', 'fuse', 'store', 'db', 'sqlite', 'ltx', 'native', 'log', 'trace'],
   replication: ['store', 'db', 'ltx', 'log'],
@@ -46,6 +47,7 @@ const importTable: Record<string, string[]> = {
   'role-switch': ['replica', 'apply', 'fence', 'lease', 'http', 'replication', 'mount', 'log'],
   'node-roles': ['role-switch', 'lease', 'http', 'replication', 'store', 'log'],
   'local-node': ['mount', 'http', 'replication', 'import', 'db', 'ltx'],
+  'primary-backup': ['node-backup', 'backup', 'local-node', 'mount', 'config', 'log'],
   'open-roles': [
     'node-roles',
     'role-switch',
@@ -60,6 +62,7 @@ const importTable: Record<string, string[]> = {
     'log',
   ],
   node: [
+    'primary-backup',
     'fence',
     'http',
     'local-node',

@@ -83,3 +83,8 @@ export async function inParallel<In, Out>(
   await Promise.all(Array.from({ length: Math.min(limit, items.length) }, work))
   return results
 }
+
+/** Length of what is to be written. */
+export function bytesOf(content: Content): number {
+  return 'bytes' in content ? content.bytes.length : content.size
+}

@@ -6,7 +6,10 @@ const UNBUILT = [
   'http.protect-metrics',
   'http.tls',
   'proxy',
-  'backup',
+  'backup.type',
+  'backup.path',
+  'backup.cluster',
+  'backup.auth-token',
 ]
 
 /** Of the key paths that are in the file, those without effect, in the file's order. Sections themselves are left out. */

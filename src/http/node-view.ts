@@ -14,6 +14,8 @@ export interface NodeView {
   notReady(): Promise<string | undefined>
   readonly dataDir: string
   databases(): Promise<readonly DatabaseView[]>
+  /** How the backup of each database is doing; none without a backup. */
+  backups(): readonly BackupView[]
   readonly source: FollowedSource
   /** Those that follow this node; none on a replica. */
   readonly replicas: ConnectedReplicas
@@ -106,6 +108,22 @@ export interface DatabaseView {
   /** Writes refused as a replica, since the start. */
   readonly rejectedWriteCount: number
   readonly writeCounts: Readonly<Record<'database' | 'journal' | 'wal' | 'shm', number>>
+}
+
+export interface BackupView {
+  readonly name: string
+  /** How long the oldest transaction that the backup lacks has been there, milliseconds. */
+  readonly lagMs: number
+  /** Uploaded since the start, merged files and full copies too. */
+  readonly writtenBytes: number
+  /** Since the start. */
+  readonly errorCount: number
+  /** Wall clock, milliseconds; 0 when there was none. */
+  readonly lastSuccessMs: number
+  /** The last TXID of the database that the backup has; undefined where that is not known. */
+  readonly txid: bigint | undefined
+  /** What is wrong now. */
+  readonly error: string | undefined
 }
 
 export interface ImportedDatabase {

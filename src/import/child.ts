@@ -1,3 +1,5 @@
+import { mkdirSync } from 'node:fs'
+import path from 'node:path'
 import Database from 'better-sqlite3'
 
 /**
@@ -11,6 +13,7 @@ const EVERYTHING = 0x7fffffff
 const BUSY_LIMIT_MS = 60_000
 
 async function run(source: string, target: string): Promise<void> {
+  mkdirSync(path.dirname(target), { recursive: true })
   const from = new Database(source, { readonly: true })
   const pageSize = from.pragma('page_size', { simple: true })
   makeRoomFor(pageSize, target)

@@ -44,6 +44,7 @@ export class LocalSource implements Source {
   readonly #options: LocalSourceOptions
   readonly #recent: RecentTransactions
   readonly #positions = new Map<string, SourcePosition>()
+  readonly #highWaters = new Map<string, bigint>()
   readonly #listeners = new Set<(name: string, transaction: Transaction) => void>()
   #followers = 0
   #following: Promise<void> | undefined
@@ -95,6 +96,15 @@ export class LocalSource implements Source {
     this.#positions.set(name, positionAfter(transaction))
     if (data !== undefined) this.#recent.add(name, transaction)
     for (const listener of this.#listeners) listener(name, transaction)
+  }
+
+  get highWaters(): ReadonlyMap<string, bigint> {
+    return this.#highWaters
+  }
+
+  /** The backup has everything of a database up to this TXID. */
+  highWater(name: string, txid: bigint): void {
+    this.#highWaters.set(name, txid)
   }
 
   positions(): ReadonlyMap<string, SourcePosition> {

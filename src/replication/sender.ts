@@ -54,6 +54,7 @@ class Sender {
   readonly #options: SenderOptions
   /** Where the replica will stand when it has taken what was given. */
   readonly #replica: Map<string, Position>
+  readonly #highWaters = new Map<string, bigint>()
   #behind: Set<string>
   #wake = () => {}
   readonly #unsubscribe: () => void
@@ -86,6 +87,7 @@ class Sender {
         yield Buffer.concat([encodeFrame({ type: 'ready' }), this.#heartbeat()])
         ready = true
       }
+      yield* this.#newHighWaters()
       const leaseId = this.#options.replica.offeredLease
       if (leaseId !== undefined && this.#behind.size === 0 && this.#hasReached(this.#source.positions())) {
         yield encodeFrame({ type: 'handoff', leaseId })
@@ -95,6 +97,15 @@ class Sender {
       if (this.#behind.size === 0 && !(await this.#somethingNew())) yield this.#heartbeat()
     }
     yield encodeFrame({ type: 'end' })
+  }
+
+  /** What the replica need not keep for the backup; a heartbeat late at most. */
+  *#newHighWaters(): Generator<Buffer, void> {
+    for (const [name, txid] of this.#source.highWaters) {
+      if (!this.#wanted(name) || this.#highWaters.get(name) === txid) continue
+      this.#highWaters.set(name, txid)
+      yield encodeFrame({ type: 'highWater', name, txid })
+    }
   }
 
   readonly #onAbort = () => this.#wake()

@@ -13,6 +13,8 @@ export interface Source {
   readonly nodeId: bigint
   /** Where every database stands, dropped ones included. */
   positions(): ReadonlyMap<string, SourcePosition>
+  /** By database, the last TXID that is backed up; none without a backup. */
+  readonly highWaters: ReadonlyMap<string, bigint>
   /** Calls `listener` with the name of each database that has a new position, until the returned function is called. */
   subscribe(listener: (name: string, transaction: Transaction) => void): () => void
   /** The LTX file that begins with this TXID; undefined where there is none any more. Rejects with a system error. */

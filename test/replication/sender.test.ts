@@ -19,6 +19,7 @@ function sourceOf(databases: Map<string, SourcePosition>, busy: string): Source 
     positions: () => databases,
     subscribe: () => () => {},
     snapshot: async () => undefined,
+    highWaters: new Map([['calm.db', 7n]]),
     transaction: async (name, minTxid) => {
       if (name === busy) databases.set(name, position((databases.get(name)?.txid ?? 0n) + 1n))
       const after: Position = { txid: minTxid, checksum: minTxid }
@@ -46,16 +47,19 @@ t.test('a writer that never pauses keeps a replica neither from being ready nor 
   const decoder = new FrameDecoder()
   const sent = { 'busy.db': 0, 'calm.db': 0 }
   let firstCalm = 0
+  const highWaters: string[] = []
   let ready = false
   for await (const bytes of sendStream(sourceOf(databases, 'busy.db'), at, options)) {
     for (const item of decoder.push(bytes)) {
       if (item.type === 'ltx' && (item.name === 'busy.db' || item.name === 'calm.db')) sent[item.name]++
       if (item.type === 'ltx' && item.name === 'calm.db' && sent['calm.db'] === 1) firstCalm = sent['busy.db']
       if (item.type === 'ready') ready = true
+      if (item.type === 'highWater') highWaters.push(`${item.name} ${item.txid}`)
     }
     if (ready || sent['busy.db'] > 5000) break
   }
   t.ok(ready)
+  t.strictSame(highWaters, ['calm.db 7'], 'what the backup has, told once')
   const sentTo = options.replica.sent.get('calm.db')
   t.equal(sentTo, 300n, 'what retention need not keep')
   t.ok(firstCalm < 299, `${firstCalm} transactions of the busy one before the first of the other`)

@@ -1,0 +1,226 @@
+// The backup of a real mount: uploaded as it is written, restored by us and by Litestream's own code, at every point that it has.
+import { existsSync } from 'node:fs'
+import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import t, { type Test } from 'tap'
+import { BackupPath } from '../../src/backup/backup-path.js'
+import { DEFAULT_ACCESS, openStorage } from '../../src/backup/open-storage.js'
+import { restoreDatabase } from '../../src/backup/restore.js'
+import { LATEST, planRestore, type RestoreTarget } from '../../src/backup/restore-plan.js'
+import { litestreamRestore } from '../backup/oracle.js'
+import { temporaryDirectory } from '../servers/programs.js'
+import { type ConfigSections, type Mount, run, startMount } from './harness.js'
+import { contentHash, positionOf } from './judges.js'
+import { eventually } from './replicas.js'
+
+/** Everything happens within a second or two. */
+const FAST = {
+  'sync-interval': '50ms',
+  levels: [{ interval: '300ms' }, { interval: '1s' }],
+  'l0-retention': '1s',
+  'l0-retention-check-interval': '300ms',
+}
+const WAIT_MS = 20_000
+
+async function sql(file: string, input: string): Promise<string> {
+  const { code, stdout, stderr } = await run('sqlite3', ['-bail', file], { input })
+  if (code !== 0) throw new Error(`Cannot run SQL on ${file}: ${stderr}`)
+  return stdout
+}
+
+function backupConfig(directory: string, more: object = {}): ConfigSections {
+  return { backup: { url: `file://${directory}`, ...FAST, ...more } }
+}
+
+/** Waits until the backup has what the database has now. */
+async function backedUp(mount: Mount, name: string): Promise<void> {
+  const { txid } = await positionOf(mount.dir, name)
+  await eventually(`the backup of ${name} at ${txid}: ${mount.output()}`, WAIT_MS, async () => {
+    const metrics = await (await fetch(`${mount.url}/metrics`)).text()
+    const [, found] = new RegExp(`^litefs_backup_txid\\{db="${name}"\\} (\\d+)$`, 'm').exec(metrics) ?? []
+    return BigInt(found ?? 0) >= BigInt(`0x${txid}`) || undefined
+  })
+}
+
+/** Restores up to a TXID or time; the command line of it has tests of its own. */
+async function restored(t: Test, url: string, target: Partial<RestoreTarget> = {}): Promise<string> {
+  const file = path.join(await temporaryDirectory(t, 'restored'), 'restored.db')
+  const storage = await openStorage(url, DEFAULT_ACCESS, {})
+  const from = new BackupPath(storage, '')
+  const plan = planRestore(await from.allFiles(target.beforeMs !== undefined), { ...LATEST, ...target })
+  const { signal } = new AbortController()
+  await restoreDatabase(from, plan, file, { signal, onBytes: () => {}, check: async () => {} })
+  await storage.close()
+  return file
+}
+
+/** Restores by both and compares the bytes. */
+async function sameAsLitestream(t: Test, url: string, what: string): Promise<string> {
+  const file = await restored(t, url)
+  await litestreamRestore(t, url, `${file}.judge`)
+  t.ok((await readFile(file)).equals(await readFile(`${file}.judge`)), `${what}: the bytes that Litestream restores`)
+  return file
+}
+
+async function names(directory: string): Promise<string[]> {
+  return existsSync(directory) ? (await readdir(directory)).sort() : []
+}
+
+t.test('what is committed can be restored, by Litestream too', async (t) => {
+  const backup = path.join(t.testdir(), 'backup')
+  const url = `file://${backup}/my.db`
+  const mount = await startMount(t, { configExtra: backupConfig(backup, { levels: [], 'l0-retention': '0s' }) })
+  const file = path.join(mount.dir, 'my.db')
+  const hashes: string[] = []
+  const times: number[] = []
+  const statements = [
+    'pragma journal_mode = wal; create table t(a integer primary key, b); insert into t values (1, hex(randomblob(20000)))',
+    'insert into t select a + 1, hex(randomblob(9000)) from t; create table u(c)',
+    'drop table t; vacuum',
+    'insert into u select hex(randomblob(50000)) from (values (1), (2), (3))',
+    'pragma journal_mode = delete; insert into u values (5)',
+    'delete from u; pragma incremental_vacuum; create index i on u(c)',
+  ]
+  for (const statement of statements) {
+    await sql(file, statement)
+    await backedUp(mount, 'my.db')
+    hashes.push(await contentHash(file))
+    times.push(Date.now())
+  }
+  const uploads = await names(path.join(backup, 'my.db/ltx/0'))
+  t.ok(
+    uploads.every((name, i) => name.startsWith(`${(i + 1).toString(16).padStart(16, '0')}-`)),
+    'one TXID each',
+  )
+  const latest = await sameAsLitestream(t, url, 'latest')
+  t.equal(await contentHash(latest), hashes.at(-1))
+  for (const [i, timeMs] of times.entries()) {
+    const then = await restored(t, url, { beforeMs: timeMs })
+    t.equal(await contentHash(then), hashes[i], `as of statement ${i + 1}`)
+  }
+  // Each TXID: ours against Litestream's, which sees only files up to there.
+  const partial = path.join(path.dirname(backup), 'partial')
+  for (const [i, name] of uploads.entries()) {
+    await mkdir(`${partial}/ltx/0`, { recursive: true })
+    await cp(path.join(backup, 'my.db/ltx/0', name), `${partial}/ltx/0/${name}`, { preserveTimestamps: true })
+    const ours = await restored(t, url, { txid: BigInt(i + 1) })
+    await litestreamRestore(t, `file://${partial}`, `${ours}.judge`)
+    t.ok((await readFile(ours)).equals(await readFile(`${ours}.judge`)), `TXID ${i + 1} as Litestream restores it`)
+  }
+  t.equal(await mount.stop(), 0)
+  t.notMatch(mount.output(), /level=(?:ERROR|WARN).*backup/)
+})
+
+t.test('a node goes on where another stopped, and begins from the backup alone', async (t) => {
+  const backup = path.join(t.testdir(), 'backup')
+  const url = `file://${backup}/a/my.db`
+  const configExtra = backupConfig(backup)
+  const first = await startMount(t, { configExtra })
+  await run('mkdir', [path.join(first.dir, 'a')])
+  await sql(path.join(first.dir, 'a/my.db'), 'create table t(a); insert into t values (1)')
+  await sql(path.join(first.dir, 'a/my.db'), 'insert into t values (2)')
+  t.equal(await first.stop(), 0, 'what was committed last is uploaded at the end')
+  t.equal(await sql(await restored(t, url), 'select group_concat(a) from t'), '1,2\n')
+
+  const again = await startMount(t, { configExtra, dataDir: first.dataDir, mountDir: first.dir })
+  await sql(path.join(again.dir, 'a/my.db'), 'insert into t values (3)')
+  await backedUp(again, 'a/my.db')
+  await again.kill('SIGKILL')
+  t.notMatch(again.output(), /all of it is uploaded/, 'it went on')
+  const wanted = await contentHash(await sameAsLitestream(t, url, 'two runs'))
+
+  const fresh = await startMount(t, { configExtra: backupConfig(backup, { 'restore-if-db-not-exists': true }) })
+  t.match(fresh.output(), /a\/my\.db restored from file:.* at TXID [0-9a-f]{16} of the backup/)
+  t.equal(await contentHash(path.join(fresh.dir, 'a/my.db')), wanted)
+  await sql(path.join(fresh.dir, 'a/my.db'), 'insert into t values (4)')
+  t.equal(await fresh.stop(), 0)
+  t.equal(
+    await sql(await sameAsLitestream(t, url, 'restored and gone on'), 'select group_concat(a) from t'),
+    '1,2,3,4\n',
+  )
+  t.strictSame(await names(path.join(fresh.dataDir, 'backup')), [], 'nothing is left in the data directory')
+})
+
+t.test('uploads are merged and removed, and every point within the retention stays', async (t) => {
+  const backup = path.join(t.testdir(), 'backup')
+  const url = `file://${backup}/my.db`
+  const snapshot = { interval: '2s', retention: '1h' }
+  const mount = await startMount(t, { configExtra: backupConfig(backup, { snapshot }) })
+  const file = path.join(mount.dir, 'my.db')
+  await sql(file, 'pragma journal_mode = wal; create table t(a integer primary key, b)')
+  const points: { timeMs: number; hash: string }[] = []
+  for (const start = Date.now(); Date.now() - start < 5000; ) {
+    await sql(file, 'begin; insert into t(b) values (hex(randomblob(3000))); delete from t where a % 7 = 3; commit')
+    await backedUp(mount, 'my.db')
+    points.push({ timeMs: Date.now(), hash: await contentHash(file) })
+  }
+  await eventually('merged files', WAIT_MS, async () => {
+    const [l0, l1, l2, l9] = await Promise.all(
+      ['0', '1', '2', '9'].map((level) => names(`${backup}/my.db/ltx/${level}`)),
+    )
+    return (l0?.length === 1 && l1 && l1.length > 1 && l2 && l2.length > 1 && l9 && l9.length > 1) || undefined
+  })
+  await sameAsLitestream(t, url, 'merged')
+  // A merged file has the time of its last transaction: what lies between two of them is gone with the uploads.
+  const hashes = new Set(points.map(({ hash }) => hash))
+  for (const { timeMs } of points.filter((_, i) => i % Math.ceil(points.length / 6) === 3)) {
+    const then = await restored(t, url, { beforeMs: timeMs })
+    t.ok(hashes.has(await contentHash(then)), `what there was before ${timeMs}`)
+  }
+  t.equal(await mount.stop(), 0)
+  t.notMatch(mount.output(), /level=(?:ERROR|WARN).*backup/)
+})
+
+t.test('two that write to one backup cannot mix, and history that diverged is told', async (t) => {
+  const backup = path.join(t.testdir(), 'backup')
+  const url = `file://${backup}/my.db`
+  const configExtra = backupConfig(backup, { levels: [], 'sync-interval': '20ms' })
+  const one = await startMount(t, { configExtra })
+  await sql(path.join(one.dir, 'my.db'), "create table t(who); insert into t values ('one')")
+  await backedUp(one, 'my.db')
+  const two = await startMount(t, { configExtra })
+  await sql(path.join(two.dir, 'my.db'), "create table t(who); insert into t values ('two')")
+  await backedUp(two, 'my.db')
+  await two.waitForLine('does not lead on from its backup')
+  await sql(path.join(one.dir, 'my.db'), "insert into t values ('one'); insert into t values ('one')")
+  await one.waitForLine('writes there, too')
+  const file = await sameAsLitestream(t, url, 'both')
+  t.match(await sql(file, 'select group_concat(distinct who) from t'), /^(?:one|two)\n$/, 'rows of one of them only')
+  const uploads = await names(path.join(backup, 'my.db/ltx/0'))
+  for (const i of uploads.keys()) {
+    const then = await restored(t, url, { txid: BigInt(i + 1) })
+    t.match(await sql(then, 'select group_concat(distinct who) from t'), /^(?:one|two)?\n$/, `TXID ${i + 1}`)
+  }
+  t.match(one.output() + two.output(), /my\.db .* does not lead on from its backup|node [0-9A-F]{16} writes there, too/)
+})
+
+t.test('a damaged, a foreign and a lost file', async (t) => {
+  const backup = path.join(t.testdir(), 'backup')
+  const url = `file://${backup}/my.db`
+  const mount = await startMount(t, {
+    configExtra: backupConfig(backup, { levels: [{ interval: '1s' }], 'l0-retention': '0s' }),
+  })
+  const file = path.join(mount.dir, 'my.db')
+  await sql(file, 'create table t(a)')
+  await backedUp(mount, 'my.db')
+  const l0 = path.join(backup, 'my.db/ltx/0')
+  await writeFile(path.join(l0, 'README'), 'not ours')
+  await writeFile(path.join(l0, '0000000000000009-0000000000000009.ltx.tmp'), 'an upload that broke off')
+  await sql(file, 'insert into t values (1)')
+  await backedUp(mount, 'my.db')
+  const damaged = path.join(l0, '0000000000000002-0000000000000002.ltx')
+  const bytes = await readFile(damaged)
+  bytes.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1)
+  await writeFile(damaged, bytes)
+  await mount.waitForLine('0000000000000002-0000000000000002.ltx is damaged, a full copy takes its place')
+  await eventually(
+    'a snapshot',
+    WAIT_MS,
+    async () => (await names(path.join(backup, 'my.db/ltx/9'))).length > 0 || undefined,
+  )
+  await sql(file, 'insert into t values (2)')
+  await backedUp(mount, 'my.db')
+  t.equal(await sql(await sameAsLitestream(t, url, 'over a damaged file'), 'select group_concat(a) from t'), '1,2\n')
+  await rm(damaged)
+  t.equal(await mount.stop(), 0)
+})
