@@ -111,18 +111,20 @@ export class RoleSwitch {
    */
   async handOver(to: ConnectedReplica, leaseId: string, renew: () => Promise<boolean>): Promise<boolean> {
     const { thread, fence, log } = this.#parts
-    const names = (await thread.ask({ kind: 'databases' })).filter(({ isOpen }) => isOpen).map(({ name }) => name)
-    const { pid, failures } = await this.#applier.hold(names, WRITERS_MS)
-    for (const failure of failures)
-      log.warn(`a transaction is broken off by the change of the primary: ${describeError(failure)}`)
+    let names: readonly string[] = []
     try {
+      // The other one then has nearly the whole of a lease before it.
+      if (!(await renew())) return false
+      names = (await thread.ask({ kind: 'databases' })).filter(({ isOpen }) => isOpen).map(({ name }) => name)
+      const { pid, failures } = await this.#applier.hold(names, WRITERS_MS)
+      for (const failure of failures)
+        log.warn(`a transaction is broken off by the change of the primary: ${describeError(failure)}`)
       await this.#receive(to.facts.hostname || undefined, pid)
-      // The other one has the whole of a lease before it.
-      const isSent = (await renew()) && (await to.handOver(leaseId, LAST_TRANSACTIONS_MS))
-      fence.close()
-      this.#endStreams()
-      return isSent
+      return await to.handOver(leaseId, LAST_TRANSACTIONS_MS)
     } finally {
+      fence.close()
+      await this.#receive(to.facts.hostname || undefined, undefined)
+      this.#endStreams()
       await this.#applier.letGo(names)
     }
   }

@@ -1,10 +1,12 @@
 #!/usr/bin/env node
 import { describeError } from '../log.js'
+import { demoteCommand } from './demote.js'
 import { exportCommand } from './export.js'
 import { importCommand } from './import.js'
 import { ltxCommand } from './ltx.js'
 import { runProgram } from './program.js'
 import { restoreCommand } from './restore.js'
+import { runCommand } from './run.js'
 import { statusCommand } from './status.js'
 
 /** Node's exit code for a program that waits at its top level while nothing is left that could happen. */
@@ -21,7 +23,15 @@ try {
   const exitCode = await runProgram(process.argv.slice(2), {
     // Loaded when it is needed: the other commands start faster without.
     startNode: async (...args) => (await import('../node.js')).startNode(...args),
-    commands: [importCommand(), exportCommand(), statusCommand(), restoreCommand(), ltxCommand()],
+    commands: [
+      runCommand(),
+      demoteCommand(),
+      importCommand(),
+      exportCommand(),
+      statusCommand(),
+      restoreCommand(),
+      ltxCommand(),
+    ],
   })
   done = true
   process.exit(exitCode)

@@ -42,6 +42,12 @@ export async function get(call: Call): Promise<Answer> {
   return await accepted(await send(call, { method: 'GET', headersTimeout: ANSWER_LIMIT_MS }), call)
 }
 
+/** Has a node do something, with POST. Rejects as `get` does. */
+export async function post(call: Call): Promise<void> {
+  const { body } = await accepted(await send(call, { method: 'POST', headersTimeout: ANSWER_LIMIT_MS }), call)
+  await body.dump()
+}
+
 /** Sends a file with POST, and waits for the answer as long as it takes. Rejects as `get` does. */
 export async function upload(call: Call, { body, size }: Upload): Promise<Answer> {
   const headers = { 'content-length': String(size), 'content-type': 'application/vnd.sqlite3' }

@@ -19,6 +19,11 @@ const DATABASE_COUNTERS: readonly (readonly [string, string, (database: Database
     'Writes refused because this node is a replica.',
     ({ rejectedWriteCount }) => rejectedWriteCount,
   ],
+  [
+    'litefs_db_superseded_count',
+    'Snapshots of the primary that took the place of what this node had, which is kept.',
+    ({ supersededCount }) => supersededCount,
+  ],
   ['litefs_db_database_write_count', 'Writes to the database file.', ({ writeCounts }) => writeCounts.database],
   ['litefs_db_journal_write_count', 'Writes to the journal.', ({ writeCounts }) => writeCounts.journal],
   ['litefs_db_wal_write_count', 'Writes to the WAL.', ({ writeCounts }) => writeCounts.wal],

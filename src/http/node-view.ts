@@ -107,6 +107,8 @@ export interface DatabaseView {
   readonly commitCount: number
   /** Writes refused as a replica, since the start. */
   readonly rejectedWriteCount: number
+  /** Snapshots that took the place of what this node had, which is kept, since the start. */
+  readonly supersededCount: number
   readonly writeCounts: Readonly<Record<'database' | 'journal' | 'wal' | 'shm', number>>
 }
 

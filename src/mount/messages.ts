@@ -96,6 +96,8 @@ export interface DatabaseStatus {
   readonly ltx: LtxCounts
   /** Writes that this node refused as a replica, since the start. */
   readonly rejectedWriteCount: number
+  /** Snapshots that took the place of what this node had, which is kept, since the start. */
+  readonly supersededCount: number
   /** Somebody has its file open. */
   readonly isOpen: boolean
   readonly writeCounts: {

@@ -32,6 +32,8 @@ export class Questions {
   #lastFreezeId = 0
   /** What is kept of databases whose place a snapshot is about to take, by name. */
   readonly #superseded = new Map<string, Superseded>()
+  /** How often that was done, by name. */
+  readonly #supersededCounts = new Map<string, number>()
 
   constructor(store: Store, { access, following, rejections, board, log }: QuestionParts) {
     this.#store = store
@@ -154,6 +156,7 @@ export class Questions {
       forgetSuperseded(superseded)
       return
     }
+    this.#supersededCounts.set(name, (this.#supersededCounts.get(name) ?? 0) + 1)
     dropSuperseded(superseded, layout, formatLtxName(snapshot.minTxid, snapshot.maxTxid))
     void this.#store.countAgain(database)
     this.#log.warn(`a snapshot of the primary has replaced ${name}: its own transactions are kept in ${superseded.dir}`)
@@ -202,6 +205,7 @@ export class Questions {
       commitCount: feed.commitCount(database),
       ltx: feed.tally(layout.ltxDir).counts,
       rejectedWriteCount: this.#rejections.count(name),
+      supersededCount: this.#supersededCounts.get(name) ?? 0,
       isOpen: files.isOpen('database'),
       writeCounts: { ...writeCounts },
     }

@@ -13,16 +13,28 @@ t.test('a node joins one cluster, for good', async (t) => {
   identity.joinCluster(clusterId)
   identity.joinCluster(clusterId)
   t.equal(identity.clusterId, clusterId)
-  t.same(fs.readdirSync(dir).sort(), ['clusterid', 'id'])
+  t.same(fs.readdirSync(dir).sort(), ['clusterid', 'id', 'unsynced'])
   t.equal(fs.readFileSync(path.join(dir, 'clusterid'), 'utf8'), `${clusterId}\n`)
 
   const again = Identity.load(dir)
   t.equal(again.clusterId, clusterId)
+  t.ok(again.isUnsynced, 'it has joined, and never had everything')
+  again.synced()
+  t.notOk(again.isUnsynced)
+  t.same(fs.readdirSync(dir).sort(), ['clusterid', 'id'])
+  t.notOk(Identity.load(dir).isUnsynced, 'for good')
   t.not(again.nodeId, identity.nodeId)
   t.throws(() => again.joinCluster(newClusterId()), {
     message: /this node's data belongs to LFSC.*; let .* or remove .*clusterid/,
   })
   t.equal(fs.readFileSync(path.join(dir, 'clusterid'), 'utf8'), `${clusterId}\n`)
+})
+
+t.test('who founds a cluster has all of it', async (t) => {
+  const founder = Identity.load(t.testdir({ unsynced: '' }))
+  t.ok(founder.isUnsynced)
+  founder.found()
+  t.notOk(founder.isUnsynced)
 })
 
 t.test('what is no cluster id is not passed over', async (t) => {

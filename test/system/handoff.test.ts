@@ -2,6 +2,7 @@
 import t from 'tap'
 import { needsMounting } from '../needs-mounting.js'
 import { type Acknowledged, agreeing, createLog, entriesOf, more, startCluster, startWriter } from './clusters.js'
+import { litefsScript, run } from './harness.js'
 import { eventually } from './replicas.js'
 
 /** Longer than a busy machine keeps a node from renewing its lease, milliseconds. */
@@ -10,6 +11,8 @@ const LEASE_MS = 20_000
 const MAX_GAP_MS = 500
 
 needsMounting()
+
+const litefs = (args: string[]) => run(process.execPath, [litefsScript, ...args])
 
 function gaps(acknowledged: readonly Acknowledged[]): number[] {
   return acknowledged.flatMap((entry, i) => {
@@ -31,7 +34,8 @@ t.test('promote, hand off, demote and SIGTERM', async (t) => {
   t.equal((await primary()).hostname, 'n2')
   await more(writer, 50)
   t.equal(writer.acknowledged.at(-1)?.node, 'n2')
-  t.equal((await second.post('/promote')).status, 200, 'again changes nothing')
+  const again = ['run', '-url', second.url, '-promote', '-if-candidate', '--', 'sh', '-c', 'echo "$0"; exit 7', 'x']
+  t.match(await litefs(again), { code: 7, stdout: 'x\n', stderr: '' }, 'again changes nothing')
 
   const nodeId = (await fetch(`${third.url}/info`)).headers.get('litefs-id')
   t.equal((await first.post(`/handoff?nodeID=${nodeId}`)).status, 503, 'not the primary')
@@ -48,7 +52,8 @@ t.test('promote, hand off, demote and SIGTERM', async (t) => {
     return peers.replicas.length === 2 || undefined
   })
 
-  t.equal((await third.post('/demote')).status, 200)
+  t.match(await litefs(['demote', '-url', third.url]), { code: 0, stderr: '' })
+  t.match(await litefs(['demote', '-url', third.url]), { code: 1, stderr: /this node is not the primary/ })
   t.not((await primary()).hostname, 'n3')
   await more(writer, 50)
   t.strictSame(writer.failures, [], 'no request has failed')

@@ -1,0 +1,58 @@
+import { Command } from 'commander'
+import { type Subprocess, startSubprocess } from '../exec/subprocess.js'
+import { FORWARDED_SIGNALS } from '../exec/supervisor.js'
+import { urlOption } from './node-url.js'
+
+interface RunOptions {
+  readonly url: string
+  readonly promote: boolean
+  readonly ifCandidate: boolean
+  readonly verbose: boolean
+}
+
+/** `litefs run`: a command that needs the primary. Ends with the command's exit code. */
+export function runCommand(): Command {
+  return new Command('run')
+    .description('run a command, on the primary if that is asked for')
+    .usage('[options] -- COMMAND [ARGS...]')
+    .addOption(urlOption())
+    .option('--promote', 'make this node the primary first', false)
+    .option('--if-candidate', 'run it only where the node may be primary, else end with success', false)
+    .option('-v, --verbose', 'tell what is done', false)
+    .argument('<command...>', 'program and arguments')
+    .action(async (argv: string[], options: RunOptions) => {
+      process.exitCode = await run(argv, options)
+    })
+}
+
+async function run(argv: readonly string[], { url, promote, ifCandidate, verbose }: RunOptions): Promise<number> {
+  const tell = (line: string) => {
+    if (verbose) process.stderr.write(`${line}\n`)
+  }
+  const what = `run ${argv[0] ?? ''}`
+  if (ifCandidate) {
+    const { getInfo } = await import('./node-status.js')
+    const { candidate } = await getInfo(url, what)
+    if (!candidate) {
+      process.stderr.write('node is not eligible to become primary, exiting\n')
+      return 0
+    }
+  }
+  if (promote) {
+    tell('promoting node to primary')
+    const { post } = await import('./node-api.js')
+    await post({ url, path: '/promote', what: 'promote the node' })
+    tell('node is the primary')
+  }
+  tell(`running: ${argv.join(' ')}`)
+  return await untilEnd(await startSubprocess(argv))
+}
+
+/** Signals are for the command, which decides what they mean. */
+async function untilEnd(subprocess: Subprocess): Promise<number> {
+  const listeners = FORWARDED_SIGNALS.map((signal) => ({ signal, listener: () => subprocess.kill(signal) }))
+  for (const { signal, listener } of listeners) process.on(signal, listener)
+  const { exitCode } = await subprocess.ended
+  for (const { signal, listener } of listeners) process.off(signal, listener)
+  return exitCode
+}

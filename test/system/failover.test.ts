@@ -1,0 +1,149 @@
+// The primary is killed, stopped or cut off from the lease store, and a node comes back with transactions that nobody else has.
+import { readdir } from 'node:fs/promises'
+import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { needsMounting } from '../needs-mounting.js'
+import {
+  agreeing,
+  type Cluster,
+  createLog,
+  entriesOf,
+  FILE,
+  more,
+  type Place,
+  type RoutedWriter,
+  SLACK_MS,
+  startCluster,
+  startWriter,
+  TTL_MS,
+} from './clusters.js'
+import { run } from './harness.js'
+import { sqlite } from './judges.js'
+import { eventually } from './replicas.js'
+
+/** etcd looks for leases that have ended twice a second, and grants whole seconds. */
+const STORE_SLACK_MS = 1500
+
+needsMounting()
+
+async function started(t: Test): Promise<Cluster & { first: Place; others: Place[] }> {
+  const cluster = await startCluster(t, 3)
+  const [first, ...others] = cluster.places
+  if (first === undefined) throw new Error('three nodes')
+  await createLog(first)
+  await agreeing(t, first, others)
+  return { ...cluster, first, others }
+}
+
+/** Commits that are not there: only such that the old primary never sent may be missing. */
+async function missing(t: Test, writer: RoutedWriter, name: string, primary: Place, old: Place): Promise<number> {
+  const entries = await entriesOf(primary, name)
+  const lost = writer.acknowledged.filter(({ seq }) => !entries.has(seq))
+  t.ok(
+    lost.every(({ node }) => node === old.hostname),
+    `${lost.length} commits of the old primary alone are missing`,
+  )
+  return lost.length
+}
+
+async function setAside(place: Place): Promise<string[]> {
+  return await readdir(path.join(place.dataDir, 'superseded')).catch(() => [])
+}
+
+t.test('a primary that is killed under a writer', async (t) => {
+  const { first, others, primary, places } = await started(t)
+  const writer = await startWriter(t, 'w', others)
+  const local = await startWriter(t, 'v', [first])
+  await more(local, 50)
+  const killedMs = Date.now()
+  await first.mount.kill('SIGKILL')
+  const second = await primary(others)
+  await more(writer, 1)
+  const [{ doneMs = 0 } = {}] = writer.acknowledged
+  t.comment(`a commit ${doneMs - killedMs} ms after the kill`)
+  t.ok(doneMs - killedMs <= TTL_MS + STORE_SLACK_MS + SLACK_MS, `${doneMs - killedMs} ms`)
+
+  await first.start()
+  await first.mount.waitForLine('existing primary found')
+  await more(writer, 20)
+  await Promise.all([writer.stop(), local.stop()])
+  await agreeing(
+    t,
+    second,
+    places.filter((place) => place !== second),
+  )
+  t.equal(await missing(t, writer, 'w', second, first), 0)
+  const lost = await missing(t, local, 'v', second, first)
+  t.ok(lost === 0 || (await setAside(first)).length > 0, `${lost} commits are kept aside`)
+})
+
+t.test('a primary that stands still for longer than its lease acknowledges nothing', async (t) => {
+  const { first, others, primary } = await started(t)
+  const still = await startWriter(t, 'still', [first])
+  await more(still, 20)
+  first.signal('SIGSTOP')
+  const stoppedMs = Date.now()
+  const second = await primary(others)
+  const writer = await startWriter(t, 'w', others)
+  await more(writer, 20)
+  const resumedMs = Date.now()
+  first.signal('SIGCONT')
+  await eventually('the old primary following', 20_000, async () => {
+    const { primary: seen } = await first.info()
+    return seen.hostname === second.hostname || undefined
+  })
+  await more(writer, 20)
+  await Promise.all([still.stop(), writer.stop()])
+  const late = still.acknowledged.filter(({ doneMs }) => doneMs >= resumedMs)
+  t.strictSame(late, [], `nothing after ${resumedMs - stoppedMs} ms`)
+  await agreeing(t, second, [first])
+  t.equal(await missing(t, writer, 'w', second, first), 0)
+  await missing(t, still, 'still', second, first)
+})
+
+t.test('a lease store that is down for longer than a lease, and comes back', async (t) => {
+  const { first, others, etcd, primary, places } = await started(t)
+  const writer = await startWriter(t, 'w', places)
+  await more(writer, 20)
+  await etcd.stop()
+  await first.mount.waitForLine('this node is the primary no more until it knows')
+  const refused = await run('sqlite3', [path.join(first.dir, FILE), "INSERT INTO entry VALUES('x', 1, 0)"])
+  t.not(refused.code, 0, 'nothing is acknowledged')
+  const ready = await fetch(`${first.url}/health/ready`)
+  t.equal(ready.status, 503)
+  t.match(await ready.text(), /nobody knows whether this node is still the primary/)
+  for (const other of others) t.notOk((await other.info()).isPrimary)
+  await delay(500)
+  await etcd.start()
+  const second = await primary()
+  await more(writer, 20)
+  await writer.stop()
+  await agreeing(
+    t,
+    second,
+    places.filter((place) => place !== second),
+  )
+  t.equal(await missing(t, writer, 'w', second, first), 0)
+  const complaints = first.mount.output().match(/cannot renew the lease/g) ?? []
+  t.equal(complaints.length, 1, 'told once')
+})
+
+t.test('a node with transactions that nobody else has keeps them aside and follows', async (t) => {
+  const { first, others, primary } = await started(t)
+  const file = path.join(first.dir, FILE)
+  await sqlite(file, "INSERT INTO entry VALUES('all', 1, 0)")
+  await agreeing(t, first, others)
+  for (const other of others) await other.mount.kill('SIGKILL')
+  await sqlite(file, "INSERT INTO entry VALUES('alone', 1, 0); INSERT INTO entry VALUES('alone', 2, 0)")
+  await first.mount.kill('SIGKILL')
+  for (const other of others) await other.start()
+  const second = await primary(others)
+  await sqlite(path.join(second.dir, FILE), "INSERT INTO entry VALUES('after', 1, 0)")
+  await first.start()
+  await first.mount.waitForLine('its own transactions are kept in')
+  await agreeing(t, second, [first])
+  t.equal((await entriesOf(first, 'alone')).size, 0)
+  t.equal((await entriesOf(first, 'after')).size, 1)
+  t.equal((await setAside(first)).length, 1, 'and what it had is kept')
+})
