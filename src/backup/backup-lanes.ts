@@ -131,9 +131,13 @@ export class BackupLanes {
 
   /** Resolves when nothing is written any more; the signal must be aborted. With `flush` what is new is uploaded first, if that can be done soon. */
   async close(flush: boolean): Promise<void> {
-    await this.#ended
     const { name, log } = this.#parts
     const deadline = Date.now() + LAST_UPLOADS_MS
+    // What is under way has limits of its own, but may be large.
+    if ((await Promise.race([this.#ended, delay(LAST_UPLOADS_MS, 'late', { ref: false })])) === 'late') {
+      log.error(`the backup of ${name} is cut off: what it is writing takes too long`)
+      return
+    }
     while (flush && !this.#backup.isCurrent) {
       try {
         await this.#sync()

@@ -18,6 +18,8 @@ export interface DatabaseBackupParts {
   /** For files that are made before they are uploaded. */
   readonly temporaryDir: string
   readonly log: Log
+  /** Breaks off full copies that no upload waits for. */
+  readonly signal: AbortSignal
   /** Told of each file that was written. */
   readonly onWritten: (file: FileRange, bytes: number) => void
 }
@@ -69,7 +71,7 @@ export class DatabaseBackup {
 
   /** Uploads a full copy, and before it what leads there. Rejects as `sync` does. */
   async snapshot(): Promise<void> {
-    const { source, path, onWritten } = this.#parts
+    const { source, path, signal, onWritten } = this.#parts
     const start = await this.#alone(() => this.#hold())
     if (start === undefined) return
     const { held, txid } = start
@@ -78,7 +80,7 @@ export class DatabaseBackup {
       const timestampMs = Date.now()
       const label = { minTxid: 1n, maxTxid: txid, timestampMs, source: position, nodeId: source.nodeId }
       const file = { level: SNAPSHOT_LEVEL, minTxid: 1n, maxTxid: txid }
-      const { chunks, count } = counted(wholeDatabase(held.pages, label))
+      const { chunks, count } = counted(wholeDatabase(held.pages, label), signal)
       await path.write(file, chunks, timestampMs, pageSize * pageCount)
       onWritten(file, count())
     } finally {

@@ -127,7 +127,7 @@ export class Maintenance {
     files: readonly { readonly file: BackupFile; readonly target: string }[],
     directory: string,
   ): Promise<void> {
-    const { path: to, onWritten } = this.#parts
+    const { path: to, signal, onWritten } = this.#parts
     const merge = await openMergeOf(
       files.map(
         ({ target }) =>
@@ -141,7 +141,7 @@ export class Maintenance {
       const { minTxid, maxTxid, timestamp } = merge.reader.header
       const file = { level, minTxid, maxTxid }
       const sizeHint = files.reduce((sum, { file: { size } }) => sum + size, 0)
-      const { chunks, count } = counted(encoded(merge.reader))
+      const { chunks, count } = counted(encoded(merge.reader), signal)
       await to.write(file, chunks, timestamp, sizeHint)
       onWritten(file, count())
     } finally {

@@ -86,11 +86,15 @@ export async function* encoded(reader: LtxReader): AsyncGenerator<Buffer, void> 
   }
 }
 
-/** The same pieces, and how many bytes have gone by. */
-export function counted(chunks: AsyncIterable<Buffer>): { chunks: AsyncGenerator<Buffer>; count: () => number } {
+/** The same pieces until `signal`, and how many bytes have gone by. */
+export function counted(
+  chunks: AsyncIterable<Buffer>,
+  signal: AbortSignal,
+): { chunks: AsyncGenerator<Buffer>; count: () => number } {
   let bytes = 0
   const passed = async function* () {
     for await (const chunk of chunks) {
+      signal.throwIfAborted()
       bytes += chunk.length
       yield chunk
     }

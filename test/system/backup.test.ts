@@ -3,60 +3,19 @@ import { existsSync } from 'node:fs'
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
-import { BackupPath } from '../../src/backup/backup-path.js'
-import { DEFAULT_ACCESS, openStorage } from '../../src/backup/open-storage.js'
-import { restoreDatabase } from '../../src/backup/restore.js'
-import { LATEST, planRestore, type RestoreTarget } from '../../src/backup/restore-plan.js'
 import { litestreamRestore } from '../backup/oracle.js'
-import { temporaryDirectory } from '../servers/programs.js'
-import { type ConfigSections, type Mount, run, startMount } from './harness.js'
-import { contentHash, positionOf } from './judges.js'
+import { backedUp, FAST, restored, sql, WAIT_MS } from './backups.js'
+import { type ConfigSections, run, startMount } from './harness.js'
+import { contentHash } from './judges.js'
 import { eventually } from './replicas.js'
-
-/** Everything happens within a second or two. */
-const FAST = {
-  'sync-interval': '50ms',
-  levels: [{ interval: '300ms' }, { interval: '1s' }],
-  'l0-retention': '1s',
-  'l0-retention-check-interval': '300ms',
-}
-const WAIT_MS = 20_000
-
-async function sql(file: string, input: string): Promise<string> {
-  const { code, stdout, stderr } = await run('sqlite3', ['-bail', file], { input })
-  if (code !== 0) throw new Error(`Cannot run SQL on ${file}: ${stderr}`)
-  return stdout
-}
 
 function backupConfig(directory: string, more: object = {}): ConfigSections {
   return { backup: { url: `file://${directory}`, ...FAST, ...more } }
 }
 
-/** Waits until the backup has what the database has now. */
-async function backedUp(mount: Mount, name: string): Promise<void> {
-  const { txid } = await positionOf(mount.dir, name)
-  await eventually(`the backup of ${name} at ${txid}: ${mount.output()}`, WAIT_MS, async () => {
-    const metrics = await (await fetch(`${mount.url}/metrics`)).text()
-    const [, found] = new RegExp(`^litefs_backup_txid\\{db="${name}"\\} (\\d+)$`, 'm').exec(metrics) ?? []
-    return BigInt(found ?? 0) >= BigInt(`0x${txid}`) || undefined
-  })
-}
-
-/** Restores up to a TXID or time; the command line of it has tests of its own. */
-async function restored(t: Test, url: string, target: Partial<RestoreTarget> = {}): Promise<string> {
-  const file = path.join(await temporaryDirectory(t, 'restored'), 'restored.db')
-  const storage = await openStorage(url, DEFAULT_ACCESS, {})
-  const from = new BackupPath(storage, '')
-  const plan = planRestore(await from.allFiles(target.beforeMs !== undefined), { ...LATEST, ...target })
-  const { signal } = new AbortController()
-  await restoreDatabase(from, plan, file, { signal, onBytes: () => {}, check: async () => {} })
-  await storage.close()
-  return file
-}
-
 /** Restores by both and compares the bytes. */
 async function sameAsLitestream(t: Test, url: string, what: string): Promise<string> {
-  const file = await restored(t, url)
+  const { file } = await restored(t, url)
   await litestreamRestore(t, url, `${file}.judge`)
   t.ok((await readFile(file)).equals(await readFile(`${file}.judge`)), `${what}: the bytes that Litestream restores`)
   return file
@@ -95,7 +54,7 @@ t.test('what is committed can be restored, by Litestream too', async (t) => {
   const latest = await sameAsLitestream(t, url, 'latest')
   t.equal(await contentHash(latest), hashes.at(-1))
   for (const [i, timeMs] of times.entries()) {
-    const then = await restored(t, url, { beforeMs: timeMs })
+    const { file: then } = await restored(t, url, { beforeMs: timeMs })
     t.equal(await contentHash(then), hashes[i], `as of statement ${i + 1}`)
   }
   // Each TXID: ours against Litestream's, which sees only files up to there.
@@ -103,7 +62,7 @@ t.test('what is committed can be restored, by Litestream too', async (t) => {
   for (const [i, name] of uploads.entries()) {
     await mkdir(`${partial}/ltx/0`, { recursive: true })
     await cp(path.join(backup, 'my.db/ltx/0', name), `${partial}/ltx/0/${name}`, { preserveTimestamps: true })
-    const ours = await restored(t, url, { txid: BigInt(i + 1) })
+    const { file: ours } = await restored(t, url, { txid: BigInt(i + 1) })
     await litestreamRestore(t, `file://${partial}`, `${ours}.judge`)
     t.ok((await readFile(ours)).equals(await readFile(`${ours}.judge`)), `TXID ${i + 1} as Litestream restores it`)
   }
@@ -120,7 +79,7 @@ t.test('a node goes on where another stopped, and begins from the backup alone',
   await sql(path.join(first.dir, 'a/my.db'), 'create table t(a); insert into t values (1)')
   await sql(path.join(first.dir, 'a/my.db'), 'insert into t values (2)')
   t.equal(await first.stop(), 0, 'what was committed last is uploaded at the end')
-  t.equal(await sql(await restored(t, url), 'select group_concat(a) from t'), '1,2\n')
+  t.equal(await sql((await restored(t, url)).file, 'select group_concat(a) from t'), '1,2\n')
 
   const again = await startMount(t, { configExtra, dataDir: first.dataDir, mountDir: first.dir })
   await sql(path.join(again.dir, 'a/my.db'), 'insert into t values (3)')
@@ -164,7 +123,7 @@ t.test('uploads are merged and removed, and every point within the retention sta
   // A merged file has the time of its last transaction: what lies between two of them is gone with the uploads.
   const hashes = new Set(points.map(({ hash }) => hash))
   for (const { timeMs } of points.filter((_, i) => i % Math.ceil(points.length / 6) === 3)) {
-    const then = await restored(t, url, { beforeMs: timeMs })
+    const { file: then } = await restored(t, url, { beforeMs: timeMs })
     t.ok(hashes.has(await contentHash(then)), `what there was before ${timeMs}`)
   }
   t.equal(await mount.stop(), 0)
@@ -188,7 +147,7 @@ t.test('two that write to one backup cannot mix, and history that diverged is to
   t.match(await sql(file, 'select group_concat(distinct who) from t'), /^(?:one|two)\n$/, 'rows of one of them only')
   const uploads = await names(path.join(backup, 'my.db/ltx/0'))
   for (const i of uploads.keys()) {
-    const then = await restored(t, url, { txid: BigInt(i + 1) })
+    const { file: then } = await restored(t, url, { txid: BigInt(i + 1) })
     t.match(await sql(then, 'select group_concat(distinct who) from t'), /^(?:one|two)?\n$/, `TXID ${i + 1}`)
   }
   t.match(one.output() + two.output(), /my\.db .* does not lead on from its backup|node [0-9A-F]{16} writes there, too/)
