@@ -2,12 +2,13 @@
 import { existsSync } from 'node:fs'
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { litestreamRestore } from '../backup/oracle.js'
 import { backedUp, FAST, restored, sql, WAIT_MS } from './backups.js'
 import { type ConfigSections, run, startMount } from './harness.js'
 import { contentHash } from './judges.js'
-import { eventually } from './replicas.js'
+import { eventually, inSync, startReplica } from './replicas.js'
 
 function backupConfig(directory: string, more: object = {}): ConfigSections {
   return { backup: { url: `file://${directory}`, ...FAST, ...more } }
@@ -128,6 +129,50 @@ t.test('uploads are merged and removed, and every point within the retention sta
   }
   t.equal(await mount.stop(), 0)
   t.notMatch(mount.output(), /level=(?:ERROR|WARN).*backup/)
+})
+
+t.test('a replica that becomes primary goes on with the backup', async (t) => {
+  const backup = path.join(t.testdir(), 'backup')
+  const url = `file://${backup}/my.db`
+  const configExtra = backupConfig(backup)
+  const primary = await startMount(t, { configExtra })
+  const replica = await startReplica(t, primary.url)
+  await sql(path.join(primary.dir, 'my.db'), 'create table t(a); insert into t values (1)')
+  await backedUp(primary, 'my.db')
+  await inSync(t, { primary, replica }, 'my.db')
+  await primary.kill('SIGKILL')
+  t.equal(await replica.stop(), 0)
+  const next = await startMount(t, { configExtra, dataDir: replica.dataDir, mountDir: replica.dir })
+  await sql(path.join(next.dir, 'my.db'), 'insert into t values (2)')
+  t.equal(await next.stop(), 0)
+  t.notMatch(next.output(), /all of it is uploaded/)
+  t.equal(await sql((await restored(t, url)).file, 'select group_concat(a) from t'), '1,2\n')
+})
+
+t.test('goes on where Litestream stopped', async (t) => {
+  const fixtures = fileURLToPath(new URL('../../../shared/fixtures/litestream', import.meta.url))
+  if (!existsSync(fixtures)) {
+    t.comment(`Cannot check backups that Litestream wrote: there are none in ${fixtures}`)
+    return
+  }
+  const backup = path.join(t.testdir(), 'backup')
+  const url = `file://${backup}/my.db`
+  await cp(fixtures, path.join(backup, 'my.db'), { recursive: true })
+  const more = { 'restore-if-db-not-exists': true, levels: [], 'l0-retention': '0s' }
+  const mount = await startMount(t, { configExtra: backupConfig(backup, more) })
+  t.equal(await sql(path.join(mount.dir, 'my.db'), 'select count(*) from t'), '202\n', 'begins with what is there')
+  await mount.waitForLine('was written by Litestream')
+  await sql(path.join(mount.dir, 'my.db'), 'delete from t where rowid % 2 = 0')
+  t.equal(await mount.stop(), 0)
+  const names0 = await names(path.join(backup, 'my.db/ltx/0'))
+  t.ok(names0.length > 3 && names0.includes('0000000000000005-0000000000000005.ltx'), 'the next TXIDs')
+  const file = await sameAsLitestream(t, url, 'both')
+  t.equal(await sql(file, 'select count(*) from t'), '101\n')
+  t.equal(
+    await sql((await restored(t, url, { txid: 4n })).file, 'select count(*) from t'),
+    '202\n',
+    'as Litestream left it',
+  )
 })
 
 t.test('two that write to one backup cannot mix, and history that diverged is told', async (t) => {
