@@ -42,7 +42,7 @@ export class NodeRoles implements RoleParts, RoleControl {
   readonly synced: Promise<void>
   readonly #options: NodeRolesOptions
   readonly #switch: RoleSwitch
-  readonly #runner: RoleRunner
+  readonly runner: RoleRunner
   #announcer: Announcer | undefined
   #onSynced = () => {}
   readonly #leaser: Leaser
@@ -61,7 +61,7 @@ export class NodeRoles implements RoleParts, RoleControl {
     this.#switch = roleSwitch
     this.#leaser = leaser
     this.#log = log
-    this.#runner = new RoleRunner(leaser, this, log)
+    this.runner = new RoleRunner(leaser, this, log)
     this.synced = new Promise((resolve) => {
       this.#onSynced = resolve
     })
@@ -74,19 +74,19 @@ export class NodeRoles implements RoleParts, RoleControl {
       this.#announcer = new Announcer(this.#leaser, this.self, this.#log)
       this.#announcer.start()
     }
-    this.#runner.start()
+    this.runner.start()
   }
 
   /** Resolves once this node is primary, or follows one. */
   async settled(): Promise<void> {
     const isSettled = ({ kind }: RoleState) => kind === 'leading' || kind === 'following' || kind === 'stopped'
-    await this.#runner.reached(isSettled, Number.POSITIVE_INFINITY)
-    await this.#runner.quiet()
+    await this.runner.reached(isSettled, Number.POSITIVE_INFINITY)
+    await this.runner.quiet()
   }
 
   /** Hands over to the replica that is furthest, if this node is primary, and asks for the lease no more. */
   async stop(): Promise<void> {
-    if (this.#leaser.name !== 'static' && this.#runner.state.kind === 'leading') {
+    if (this.#leaser.name !== 'static' && this.runner.state.kind === 'leading') {
       const target = this.#freshest()
       if (target !== undefined) {
         this.#log.info(`hands over to ${nameOf(target)} before it ends`)
@@ -94,7 +94,7 @@ export class NodeRoles implements RoleParts, RoleControl {
       }
     }
     await this.#announcer?.stop()
-    await this.#runner.stop()
+    await this.runner.stop()
     await this.#switch.close()
     await this.#leaser.close()
   }
@@ -102,7 +102,7 @@ export class NodeRoles implements RoleParts, RoleControl {
   // What the switch and the followed stream tell of.
 
   heard(isHeard: boolean): void {
-    this.#runner.tell({ type: isHeard ? 'heard' : 'unheard' })
+    this.runner.tell({ type: isHeard ? 'heard' : 'unheard' })
   }
 
   /** This node has everything that the primary had. */
@@ -114,14 +114,14 @@ export class NodeRoles implements RoleParts, RoleControl {
   }
 
   offered(leaseId: string): void {
-    this.#runner.tell({ type: 'offered', leaseId })
+    this.runner.tell({ type: 'offered', leaseId })
   }
 
   /** A replica has heard of a later lease: either this one is not in force any more, or the lease store has lost its data. */
   heardOf(epoch: bigint): void {
     this.epoch.remember(epoch)
     this.#log.warn(`a replica has heard of a later lease (epoch ${epoch}): this node asks for a new one`)
-    this.#runner.tell({ type: 'demote', standAfterMs: 0 })
+    this.runner.tell({ type: 'demote', standAfterMs: 0 })
   }
 
   // NodeView
@@ -143,7 +143,7 @@ export class NodeRoles implements RoleParts, RoleControl {
 
   /** Why the node cannot serve what its cluster has, or take writes. */
   get notReady(): string | undefined {
-    const { state } = this.#runner
+    const { state } = this.runner
     if (state.kind === 'seeking' && state.why !== '') return `there is no primary: ${state.why}`
     if (state.kind === 'suspended')
       return 'the lease could not be renewed: nobody knows whether this node is still the primary'
@@ -158,7 +158,7 @@ export class NodeRoles implements RoleParts, RoleControl {
   // RoleControl
 
   async promote(): Promise<void> {
-    const { state } = this.#runner
+    const { state } = this.runner
     if (!this.isCandidate) throw new RequestError(409, 'Cannot promote this node: it is no candidate (lease.candidate)')
     if (state.kind === 'leading') return
     this.#refuseStatic()
@@ -189,8 +189,8 @@ export class NodeRoles implements RoleParts, RoleControl {
     const { demoteDelayMs } = this.#options
     const target = this.#freshest()
     if (target !== undefined && (await this.#handTo(target.nodeId, demoteDelayMs))) return
-    this.#runner.tell({ type: 'demote', standAfterMs: demoteDelayMs })
-    await this.#runner.quiet()
+    this.runner.tell({ type: 'demote', standAfterMs: demoteDelayMs })
+    await this.runner.quiet()
   }
 
   async takeLease(leaseId: string): Promise<void> {
@@ -311,16 +311,16 @@ export class NodeRoles implements RoleParts, RoleControl {
   }
 
   async #handTo(nodeId: string, standAfterMs: number): Promise<boolean> {
-    this.#runner.tell({ type: 'handOver', nodeId, standAfterMs })
-    await this.#runner.reached(({ kind }) => kind !== 'handing', CHANGE_MS)
-    const { kind } = this.#runner.state
+    this.runner.tell({ type: 'handOver', nodeId, standAfterMs })
+    await this.runner.reached(({ kind }) => kind !== 'handing', CHANGE_MS)
+    const { kind } = this.runner.state
     return kind === 'seeking' || kind === 'following'
   }
 
   async #untilLeading(what: string): Promise<void> {
-    if (!(await this.#runner.reached(({ kind }) => kind === 'leading', CHANGE_MS)))
+    if (!(await this.runner.reached(({ kind }) => kind === 'leading', CHANGE_MS)))
       throw new RequestError(503, `Cannot ${what}: ${this.notReady ?? 'the lease did not arrive'}`)
-    await this.#runner.quiet()
+    await this.runner.quiet()
   }
 
   #refuseStatic(): void {
@@ -329,7 +329,7 @@ export class NodeRoles implements RoleParts, RoleControl {
   }
 
   #refuseUnlessLeading(what: string): void {
-    if (this.#runner.state.kind !== 'leading')
+    if (this.runner.state.kind !== 'leading')
       throw new RequestError(503, `Cannot ${what}: this node is not the primary`)
   }
 

@@ -12,6 +12,7 @@ import { type FileSystemThread, startFileSystemThread } from './mount/file-syste
 import { PositionBoard } from './mount/position-board.js'
 import type { NodeRoles } from './node-roles.js'
 import type { PrimaryBackup } from './primary-backup.js'
+import type { RunningProxy } from './proxy/server.js'
 import { Identity } from './store/identity.js'
 
 /** A node that serves its mount. */
@@ -21,6 +22,9 @@ export interface RunningNode {
   readonly synced: Promise<void> | undefined
   /** Resolves when the mount goes away by itself, with an error if there was one. */
   readonly ended: Promise<Error | undefined>
+  /** Serves the proxy, if there is to be one, from when the application may be used. Rejects when its address cannot be had. */
+  openProxy(): Promise<void>
+  closeProxy(): Promise<void>
   /** Unmounts and closes everything; a second call does nothing more. */
   stop(): Promise<void>
 }
@@ -63,8 +67,10 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
     await stop(mountDir, thread, log)
     throw error
   })
+  let running: RunningProxy | undefined
+  const closeProxy = async () => await running?.close()
   const backup = await startBackup(config, thread, node, log).catch(async (error) => {
-    await stopAll(node, () => stop(mountDir, thread, log))
+    await stopAll(closeProxy, node, () => stop(mountDir, thread, log))
     throw error
   })
   let stopping: Promise<void> | undefined
@@ -73,9 +79,15 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
     synced: isStaticPrimary(config) ? undefined : Promise.all([node.roles.synced, backup?.ready]).then(() => {}),
     ended: thread.ended,
     stop: () => {
-      stopping ??= stopAll(node, () => stop(mountDir, thread, log, backup), backup)
+      stopping ??= stopAll(closeProxy, node, () => stop(mountDir, thread, log, backup), backup)
       return stopping
     },
+    openProxy: async () => {
+      if (proxy.target === '') return
+      const { startProxy } = await import('./local-proxy.js')
+      running = await startProxy(config, { thread, board, roles: node.roles, registry: node.server.registry }, log)
+    },
+    closeProxy,
   }
 }
 
@@ -155,6 +167,7 @@ async function startServer(config: Config, local: LocalNode, log: Log): Promise<
 
 /** The role first: another node can have it while this one still serves what it has committed. */
 async function stopAll(
+  closeProxy: () => Promise<void>,
   { roles, local, server }: ClusterNode,
   stopMount: () => Promise<void>,
   backup?: PrimaryBackup,
@@ -162,6 +175,7 @@ async function stopAll(
   try {
     await backup?.prepareStop()
     await roles.stop()
+    await closeProxy()
     local.close()
     await server.close()
   } finally {

@@ -107,10 +107,12 @@ class NodeLife {
       this.#watch(this.#node)
       this.#log.info(`LiteFS mounted to: ${this.#config.fuse.dir}`)
       await this.#waitForSync(this.#node)
+      if (!this.#supervisor.stopping.aborted) await this.#node.openProxy()
       subprocess = await this.#supervisor.start(commands, this.#node.isCandidate)
     } catch (error) {
       this.#log.error(describeError(error))
       if (this.#config['exit-on-error']) return await this.#stop(1)
+      await this.#node?.closeProxy()
       this.#log.warn('staying up for a look inside, because exit-on-error is false')
     }
     this.#log.info('waiting for signal or subprocess to exit')

@@ -6,6 +6,7 @@ import { type Claims, contradictions } from './contradictions.js'
 import { type ConfigDocument, readDocument } from './document.js'
 import { type Environment, type Expansion, expandEnvironment } from './expand.js'
 import { ConfigError } from './problems.js'
+import { proxyProblems } from './proxy-rules.js'
 import { Report } from './report.js'
 import { type Config, configSchema } from './schema.js'
 import { storeProblems } from './store-rules.js'
@@ -73,7 +74,12 @@ export function parseConfig(source: string, file: string, env: Environment | und
   const parsed = configSchema.safeParse(document.values)
   for (const issue of parsed.error?.issues ?? []) report.issue(issue)
   const { values } = document
-  const rules = [contradictions(claimsOf(document)), storeProblems(values), accessProblems(values)]
+  const rules = [
+    contradictions(claimsOf(document)),
+    storeProblems(values),
+    accessProblems(values),
+    proxyProblems(values),
+  ]
   for (const { key, message } of rules.flat()) report.key(key, message)
   reportUnsetSecrets(document, source, expansion, report)
   const ignored = checkCommandLines(document, report)

@@ -5,7 +5,6 @@ const UNBUILT = [
   'http.token-file',
   'http.protect-metrics',
   'http.tls',
-  'proxy',
   'backup.type',
   'backup.path',
   'backup.cluster',

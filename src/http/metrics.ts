@@ -57,7 +57,7 @@ const BACKUP_COUNTERS: readonly (readonly [string, string, (backup: BackupView) 
 
 /** What /metrics shows, under LiteFS' names. */
 export class Metrics {
-  readonly #registry = new Registry()
+  readonly registry = new Registry()
   readonly #view: NodeView
   readonly streamCount: Gauge
   readonly frames: Counter<'db' | 'type'>
@@ -66,7 +66,7 @@ export class Metrics {
 
   constructor(view: NodeView) {
     this.#view = view
-    const registers = [this.#registry]
+    const registers = [this.registry]
     const gauge = (name: string, help: string, value: () => number) =>
       new Gauge({
         name,
@@ -109,7 +109,7 @@ export class Metrics {
   readonly #count: Gauge
 
   get contentType(): string {
-    return this.#registry.contentType
+    return this.registry.contentType
   }
 
   async text(): Promise<string> {
@@ -123,6 +123,6 @@ export class Metrics {
       metric.reset()
       for (const backup of this.#view.backups()) metric.labels(backup.name).inc(value(backup))
     }
-    return await this.#registry.metrics()
+    return await this.registry.metrics()
   }
 }

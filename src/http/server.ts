@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net'
 import fastify, { type FastifyInstance } from 'fastify'
+import type { Registry } from 'prom-client'
 import { describeError, type Log } from '../log.js'
 import { RequestError } from './answers.js'
 import { addEvents } from './events.js'
@@ -18,6 +19,8 @@ export interface RunningServer {
   /** Where it is reached: `http://localhost:20202`. */
   readonly url: string
   readonly port: number
+  /** Of the metrics that it shows; other parts of the node add theirs. */
+  readonly registry: Registry
   /** Ends every stream with an end frame, then closes every connection. */
   close(): Promise<void>
 }
@@ -55,6 +58,7 @@ export async function serveNode(view: NodeView, address: ListenAddress, log: Log
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     port,
+    registry: metrics.registry,
     close: async () => {
       closing.abort()
       const patience = new Promise((resolve) => setTimeout(resolve, LAST_FRAMES_MS).unref())

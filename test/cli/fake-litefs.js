@@ -18,6 +18,8 @@ async function startNode(_config, log, options) {
   return {
     isCandidate: process.env.FAKE_CANDIDATE !== 'no',
     ended,
+    openProxy: async () => {},
+    closeProxy: async () => log.info('proxy closed'),
     stop: async () => log.info('node stopped'),
   }
 }

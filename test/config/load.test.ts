@@ -166,6 +166,8 @@ t.test('the values of a file', async (t) => {
   const text = [
     'exec: "run me"',
     'skip-sync: yes',
+    'strict-verify: no',
+    'backup: { url: , path: x }',
     'data: { dir: 1e10, retention: 1.5h }',
     'http:',
     'proxy: { passthrough: ["/a/*", 7], read-timeout: 0 }',
@@ -183,7 +185,7 @@ t.test('the values of a file', async (t) => {
     tracing: { 'max-size': 16 },
   })
   t.equal(warnings.length, 1)
-  t.match(warnings[0], /: proxy.passthrough, proxy.read-timeout$/, 'only what has a value')
+  t.match(warnings[0], /: strict-verify, backup.path$/, 'only what has a value')
   t.same(parseConfig(`${STATIC}exec:\n  - cmd: a\n    if-candidate: true\n  - cmd: b`, 'f', {}).config.exec, [
     { cmd: 'a', 'if-candidate': true },
     { cmd: 'b', 'if-candidate': false },
@@ -258,6 +260,7 @@ t.test('single problems', async (t) => {
     ['lease: { type: static }\nlease: { type: static }', '2:1 ', /Map keys must be unique/],
     ['lease: { type: static }\nexec: [a]', '2:8 exec.0', /found "a", allowed: a section/],
     ['lease: { type: static }\nexec: "  "', '2:7 exec', /allowed: a command line/],
+    ['proxy: { target: ":1", db: x }\nlease: { type: static }', '1:1 proxy.addr', /where the proxy listens/],
     ['a: [\n', '2:1 ', /./],
   ]
   for (const [text, place, pattern] of cases) {
