@@ -1,5 +1,6 @@
 import { RequestError } from './http/answers.js'
 import type { PrimaryView, Role, RoleControl, Serving, Standing } from './http/node-view.js'
+import type { PeerAccess } from './http/peer-access.js'
 import { call, type PeerStanding, standingOf } from './http/peers.js'
 import { Announcer } from './lease/announcer.js'
 import { compare, isAhead } from './lease/freshness.js'
@@ -24,6 +25,7 @@ export interface NodeRolesOptions {
   readonly identity: Identity
   readonly epoch: Epoch
   readonly replicas: ConnectedReplicas
+  readonly access: PeerAccess
 }
 
 /** How long all peers have to say where they stand, milliseconds. */
@@ -166,7 +168,7 @@ export class NodeRoles implements RoleParts, RoleControl {
       throw new RequestError(503, `Cannot promote this node: ${this.notReady ?? 'the role of this node is changing'}`)
     const { advertiseUrl } = state.primary
     try {
-      await call(advertiseUrl, `/handoff?nodeID=${this.self.nodeId}`, CHANGE_MS)
+      await call(this.#options.access, advertiseUrl, `/handoff?nodeID=${this.self.nodeId}`, CHANGE_MS)
     } catch (error) {
       throw new RequestError(503, `Cannot promote this node: the primary does not hand over: ${describeError(error)}`)
     }
@@ -230,7 +232,8 @@ export class NodeRoles implements RoleParts, RoleControl {
   async judge(term: Term, peers: readonly NodeInfo[], lease: Lease): Promise<string | undefined> {
     if (this.#options.allowStale || peers.length === 0) return undefined
     const own = await this.#switch.replica.positions()
-    const asked = await Promise.allSettled(peers.map(({ advertiseUrl }) => standingOf(advertiseUrl, JUDGE_MS)))
+    const { access } = this.#options
+    const asked = await Promise.allSettled(peers.map(({ advertiseUrl }) => standingOf(access, advertiseUrl, JUDGE_MS)))
     let fresher: { peer: NodeInfo; ahead: bigint } | undefined
     for (const [i, answer] of asked.entries()) {
       const peer = peers[i]
@@ -294,7 +297,7 @@ export class NodeRoles implements RoleParts, RoleControl {
   async #give({ hostname, advertiseUrl, nodeId = '' }: NodeInfo, ahead: bigint, lease: Lease): Promise<string> {
     const why = `${hostname} is ahead of this node by ${ahead} transactions`
     try {
-      await call(advertiseUrl, `/lease?id=${encodeURIComponent(lease.id)}`, CHANGE_MS)
+      await call(this.#options.access, advertiseUrl, `/lease?id=${encodeURIComponent(lease.id)}`, CHANGE_MS)
       return why
     } catch (error) {
       this.#refusals.set(nodeId, (this.#refusals.get(nodeId) ?? 0) + 1)

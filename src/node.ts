@@ -4,12 +4,13 @@ import type { Config } from './config/schema.js'
 import { Fence } from './fence.js'
 import { holdersOf } from './fuse/holders.js'
 import { detachStale, mountFuse, unmount } from './fuse/mountpoint.js'
-import { isLoopback, parseAddress } from './http/address.js'
+import { parseAddress } from './http/address.js'
 import type { RunningServer } from './http/server.js'
 import { LocalNode } from './local-node.js'
 import type { Log } from './log.js'
 import { type FileSystemThread, startFileSystemThread } from './mount/file-system-thread.js'
 import { PositionBoard } from './mount/position-board.js'
+import { exposure, type NodeAccess, nodeAccess } from './node-access.js'
 import type { NodeRoles } from './node-roles.js'
 import type { PrimaryBackup } from './primary-backup.js'
 import type { RunningProxy } from './proxy/server.js'
@@ -41,6 +42,7 @@ export interface NodeOptions {
 /** Recovers the databases, mounts them and serves them. Rejects, with nothing left mounted, when one of that fails. */
 export async function startNode(config: Config, log: Log, options: NodeOptions): Promise<RunningNode> {
   const mountDir = path.resolve(config.fuse.dir)
+  const access = nodeAccess(config, process.env)
   if (!options.skipUnmount) await detachStale(mountDir)
   fs.mkdirSync(mountDir, { recursive: true })
   if (!options.skipUnmount) warnOfHidden(mountDir, log)
@@ -63,7 +65,7 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
     await thread.stop()
     throw error
   }
-  const node = await startCluster(config, { thread, fence, identity }, log).catch(async (error) => {
+  const node = await startCluster(config, { thread, fence, identity, access }, log).catch(async (error) => {
     await stop(mountDir, thread, log)
     throw error
   })
@@ -115,18 +117,21 @@ interface ClusterNode {
   readonly roles: NodeRoles
   readonly local: LocalNode
   readonly server: RunningServer
+  readonly access: NodeAccess
 }
 
 interface MountedParts {
   readonly thread: FileSystemThread
   readonly fence: Fence
   readonly identity: Identity
+  readonly access: NodeAccess
 }
 
 /** Serves the API and takes the role that the lease gives, a static one at once. */
-async function startCluster(config: Config, { thread, fence, identity }: MountedParts, log: Log): Promise<ClusterNode> {
+async function startCluster(config: Config, parts: MountedParts, log: Log): Promise<ClusterNode> {
+  const { thread, identity, access } = parts
   const { openRoles } = await import('./open-roles.js')
-  const { roles, replicas } = await openRoles(config, { thread, fence, identity }, log)
+  const { roles, replicas } = await openRoles(config, { ...parts, access: await access.peers() }, log)
   const local = new LocalNode(thread, {
     nodeId: identity.nodeId,
     clusterId: () => identity.clusterId,
@@ -138,10 +143,11 @@ async function startCluster(config: Config, { thread, fence, identity }: Mounted
     replicas,
     roles,
   })
-  const server = await startServer(config, local, log)
-  roles.start(config.lease['advertise-url'] || `http://${roles.self.hostname}:${server.port}`)
+  const server = await startServer(config, local, access, log)
+  const { protocol } = new URL(server.url)
+  roles.start(config.lease['advertise-url'] || `${protocol}//${roles.self.hostname}:${server.port}`)
   if (config.lease.type === 'static') await roles.settled()
-  return { roles, local, server }
+  return { roles, local, server, access }
 }
 
 function warnOfHidden(mountDir: string, log: Log): void {
@@ -150,25 +156,20 @@ function warnOfHidden(mountDir: string, log: Log): void {
   log.warn(`${mountDir} is not empty: its ${hidden} entries cannot be seen while LiteFS is mounted there`)
 }
 
-async function startServer(config: Config, local: LocalNode, log: Log): Promise<RunningServer> {
+async function startServer(config: Config, local: LocalNode, access: NodeAccess, log: Log): Promise<RunningServer> {
   // Loaded late: a start that fails earlier need not wait for it.
   const { serveNode } = await import('./http/server.js')
-  const address = parseAddress(config.http.addr)
-  const server = await serveNode(local, address, log)
+  const server = await serveNode(local, parseAddress(config.http.addr), access.server, log)
   log.info(`http server listening on: ${server.url}`)
-  if (!isLoopback(address)) {
-    const advice = 'set http.addr to a private address, or to 127.0.0.1 where no other node needs it'
-    log.warn(
-      `http.addr "${config.http.addr}": whoever reaches it can read and replace every database, without a password; ${advice}`,
-    )
-  }
+  const warning = exposure(config.http.addr, access.server)
+  if (warning !== undefined) log.warn(warning)
   return server
 }
 
 /** The role first: another node can have it while this one still serves what it has committed. */
 async function stopAll(
   closeProxy: () => Promise<void>,
-  { roles, local, server }: ClusterNode,
+  { roles, local, server, access }: ClusterNode,
   stopMount: () => Promise<void>,
   backup?: PrimaryBackup,
 ): Promise<void> {
@@ -177,6 +178,7 @@ async function stopAll(
     await roles.stop()
     await closeProxy()
     local.close()
+    await access.close()
     await server.close()
   } finally {
     await stopMount()

@@ -2,6 +2,7 @@ import os from 'node:os'
 import path from 'node:path'
 import type { Config } from './config/schema.js'
 import type { Fence } from './fence.js'
+import type { PeerAccess } from './http/peer-access.js'
 import type { FollowerFacts } from './http/stream-client.js'
 import { openLeaser } from './lease/open-leaser.js'
 import { formatNodeId } from './local-node.js'
@@ -17,12 +18,14 @@ export interface RolesParts {
   readonly thread: FileSystemThread
   readonly fence: Fence
   readonly identity: Identity
+  /** How other nodes are called. */
+  readonly access: PeerAccess
 }
 
 /** What gives this node its role, by its configuration, and those that follow it. It is a replica of nobody, and its mount must be served. */
 export async function openRoles(
   { lease, data, fuse }: Config,
-  { thread, fence, identity }: RolesParts,
+  { thread, fence, identity, access }: RolesParts,
   log: Log,
 ): Promise<{ roles: NodeRoles; replicas: ConnectedReplicas }> {
   const isStatic = lease.type === 'static'
@@ -41,6 +44,7 @@ export async function openRoles(
     log,
     replica: {
       nodeId,
+      access,
       // With a static lease the name and address in litefs.yml are the primary's.
       facts: (): FollowerFacts => ({
         hostname: isStatic ? '' : roles.self.hostname,
@@ -71,6 +75,7 @@ export async function openRoles(
     identity,
     epoch,
     replicas,
+    access,
   }
   const roles: NodeRoles = new NodeRoles(leaser, followed, options, log)
   return { roles, replicas }

@@ -1,5 +1,6 @@
 import type { Applier } from './apply/applier.js'
 import type { PrimaryView } from './http/node-view.js'
+import type { PeerAccess } from './http/peer-access.js'
 import { type FollowerFacts, openStream } from './http/stream-client.js'
 import type { Log } from './log.js'
 import type { Position } from './ltx/names.js'
@@ -11,6 +12,7 @@ import { type ReceivedLtx, removeLeftovers } from './replication/receiver.js'
 export interface ReplicaOptions {
   /** Of this node, 16 upper-case hex digits. */
   readonly nodeId: string
+  readonly access: PeerAccess
   /** What the primary is told of this node. */
   readonly facts: () => FollowerFacts
   /** Of the cluster that its data belongs to; undefined before it was in one. */
@@ -96,12 +98,19 @@ export class Replica {
 
   /** Begins to follow, for as long as it takes. Nobody is followed now. */
   start(primary: PrimaryAddress): void {
-    const { databases, nodeId, facts, clusterId, join, reconnectDelayMs, dataDir, onHeard } = this.#options
+    const { databases, access, nodeId, facts, clusterId, join, reconnectDelayMs, dataDir, onHeard } = this.#options
     this.#primary = primary
     this.#stopping = new AbortController()
     const parts = {
       connect: async (positions: PositionMap, signal: AbortSignal) => {
-        const target = { url: primary.url, nodeId, clusterId: clusterId(), filter: databases, silenceMs: SILENCE_MS }
+        const target = {
+          url: primary.url,
+          access,
+          nodeId,
+          clusterId: clusterId(),
+          filter: databases,
+          silenceMs: SILENCE_MS,
+        }
         const stream = await openStream({ ...target, follower: facts() }, positions, signal)
         return { ...stream, bytes: this.#whileConnected(stream.bytes) }
       },

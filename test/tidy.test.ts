@@ -63,7 +63,9 @@ const importTable: Record<string, string[]> = {
     'log',
   ],
   'local-proxy': ['proxy', 'node-roles', 'http', 'mount', 'config', 'log'],
+  'node-access': ['config', 'http'],
   node: [
+    'node-access',
     'primary-backup',
     'local-proxy',
     'proxy',

@@ -5,12 +5,11 @@ import { pipeline } from 'node:stream/promises'
 import { Command } from 'commander'
 import { readDatabaseShape } from '../import/database-shape.js'
 import { interruptible } from './interruption.js'
-import { urlOption } from './node-url.js'
+import { type NodeOptions, nodeOf, withNodeOptions } from './node-options.js'
 import { Progress } from './progress.js'
 
-interface ExportOptions {
+interface ExportOptions extends NodeOptions {
   readonly name: string
-  readonly url: string
 }
 
 /** What a new file may at most be; the umask takes from it. */
@@ -19,21 +18,21 @@ const SIDE_FILES = ['-wal', '-shm', '-journal']
 
 /** `litefs export -name DB PATH`: a consistent SQLite file of a database, while its writers go on. */
 export function exportCommand(): Command {
-  return new Command('export')
-    .description('write a consistent copy of a database to a file')
+  return withNodeOptions(new Command('export').description('write a consistent copy of a database to a file'))
     .requiredOption('--name <db>', 'the database')
-    .addOption(urlOption())
     .argument('<path>', 'SQLite file to write; replaced, with its -wal, -shm and -journal, once all is there')
     .action(async (target: string, options: ExportOptions) => {
       await interruptible((signal) => exportDatabase(target, options, signal))
     })
 }
 
-async function exportDatabase(target: string, { name, url }: ExportOptions, signal: AbortSignal): Promise<void> {
+async function exportDatabase(target: string, options: ExportOptions, signal: AbortSignal): Promise<void> {
+  const { name } = options
+  const node = await nodeOf(options)
   const { file, mode } = await resolveTarget(target)
   const { get } = await import('./node-api.js')
   const what = `export ${name}`
-  const { body, headers } = await get({ url, path: `/export?name=${encodeURIComponent(name)}`, what, signal })
+  const { body, headers } = await get({ ...node, path: `/export?name=${encodeURIComponent(name)}`, what, signal })
   const length = headers['content-length']
   const progress = new Progress(name, typeof length === 'string' ? Number(length) : undefined)
   const temporary = path.join(path.dirname(file), `.${path.basename(file)}-${randomBytes(6).toString('hex')}.tmp`)
@@ -42,7 +41,7 @@ async function exportDatabase(target: string, { name, url }: ExportOptions, sign
     try {
       if (mode !== undefined) await handle.chmod(mode)
       await pipeline(body, progress.counted(), (chunks: AsyncIterable<Buffer>) => appendAll(handle, chunks), { signal })
-      await readDatabaseShape(handle, `use what ${url} sent of ${name}`)
+      await readDatabaseShape(handle, `use what ${node.url} sent of ${name}`)
       await handle.sync()
     } finally {
       await handle.close()

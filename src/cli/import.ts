@@ -4,12 +4,12 @@ import { Readable } from 'node:stream'
 import { Command } from 'commander'
 import { readDatabaseShape } from '../import/database-shape.js'
 import { interruptible } from './interruption.js'
-import { urlOption } from './node-url.js'
+import type { NodeAddress } from './node-api.js'
+import { type NodeOptions, nodeOf, withNodeOptions } from './node-options.js'
 import { Progress } from './progress.js'
 
-interface ImportOptions {
+interface ImportOptions extends NodeOptions {
   readonly name: string
-  readonly url: string
   readonly integrityCheck?: true
 }
 
@@ -20,10 +20,9 @@ const JOURNAL_MAGIC = Buffer.from('d9d505f920a163d7', 'hex')
 
 /** `litefs import -name DB PATH`: a SQLite file replaces a database, or becomes one, as a single transaction. */
 export function importCommand(): Command {
-  return new Command('import')
-    .description('replace or make a database with a SQLite file, as one transaction')
+  const command = new Command('import').description('replace or make a database with a SQLite file, as one transaction')
+  return withNodeOptions(command)
     .requiredOption('--name <db>', 'the database')
-    .addOption(urlOption())
     .option('--integrity-check', "run SQLite's integrity check before anything is sent")
     .argument('<path>', 'SQLite file that nobody writes to meanwhile')
     .action(async (source: string, options: ImportOptions) => {
@@ -32,7 +31,8 @@ export function importCommand(): Command {
 }
 
 async function importFile(source: string, options: ImportOptions, signal: AbortSignal): Promise<void> {
-  const { name, url } = options
+  const { name } = options
+  const node = await nodeOf(options)
   const file = await fs.open(source).catch((error: Error) => {
     throw new Error(`Cannot import ${source}`, { cause: error })
   })
@@ -43,12 +43,12 @@ async function importFile(source: string, options: ImportOptions, signal: AbortS
     await refuseUnfinished(source)
     const progress = new Progress(name, pageSize * pageCount)
     try {
-      await refuseReplica(url, name)
+      await refuseReplica(node, name)
       if (options.integrityCheck === true) {
         progress.say('integrity check')
         await checkIntegrity(source)
       }
-      await sendFile({ source, file, before, progress, url, name, signal })
+      await sendFile({ source, file, before, progress, node, name, signal })
     } finally {
       progress.clear()
     }
@@ -86,13 +86,13 @@ async function startsWith(file: string, start: Buffer): Promise<boolean> {
 }
 
 /** Asked for before a large file is sent in vain. */
-async function refuseReplica(url: string, name: string): Promise<void> {
+async function refuseReplica(node: NodeAddress, name: string): Promise<void> {
   const { getInfo } = await import('./node-status.js')
-  const { isPrimary, primary } = await getInfo(url, `import ${name}`)
+  const { isPrimary, primary } = await getInfo(node, `import ${name}`)
   if (isPrimary) return
   const where = primary.hostname === '' ? 'which it does not know' : primary.hostname
   const remedy = 'give the address of its API with -url'
-  throw new Error(`Cannot import ${name}: ${url} is a replica; only the primary (${where}) can: ${remedy}`)
+  throw new Error(`Cannot import ${name}: ${node.url} is a replica; only the primary (${where}) can: ${remedy}`)
 }
 
 async function checkIntegrity(source: string): Promise<void> {
@@ -115,12 +115,12 @@ interface Sending {
   readonly file: FileHandle
   readonly before: BigIntStats
   readonly progress: Progress
-  readonly url: string
+  readonly node: NodeAddress
   readonly name: string
   readonly signal: AbortSignal
 }
 
-async function sendFile({ progress, url, name, signal, ...content }: Sending): Promise<void> {
+async function sendFile({ progress, node, name, signal, ...content }: Sending): Promise<void> {
   const { upload } = await import('./node-api.js')
   const chunks = Readable.from(unchangedContent(content), { objectMode: false, highWaterMark: CHUNK_BYTES })
   const body = progress.counted()
@@ -131,7 +131,7 @@ async function sendFile({ progress, url, name, signal, ...content }: Sending): P
   })
   chunks.on('end', () => progress.say('waiting for the node to store it'))
   body.on('close', () => chunks.destroy())
-  const call = { url, path: `/import?name=${encodeURIComponent(name)}`, what: `import ${name}`, signal }
+  const call = { ...node, path: `/import?name=${encodeURIComponent(name)}`, what: `import ${name}`, signal }
   try {
     const answer = await upload(call, { body: chunks.pipe(body), size: Number(content.before.size) })
     await answer.body.dump()

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
-import { type Dispatcher, request } from 'undici'
+import type { Dispatcher } from 'undici'
+import type { PeerAccess } from '../http/peer-access.js'
 
 /** Longest that a node may think before it answers, milliseconds. */
 const ANSWER_LIMIT_MS = 60_000
@@ -16,13 +17,22 @@ const CONNECTION_REASONS: Record<string, string> = {
   ENETUNREACH: 'the network cannot be reached',
   UND_ERR_CONNECT_TIMEOUT: 'it does not answer',
   UND_ERR_HEADERS_TIMEOUT: `no answer within ${ANSWER_LIMIT_MS / 1000} s`,
-  UND_ERR_SOCKET: 'the connection was closed; is that the API of a litefs node?',
+  UND_ERR_SOCKET: 'the connection was closed; is that the API of a litefs node, and does it speak https?',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak https',
+  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: 'it asks for a certificate: give one with -config, or with -cert and -key',
 }
+/** OpenSSL's words for a certificate that is not trusted. */
+const UNTRUSTED = /^(?:SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|CERT_|ERR_TLS_CERT)/
 const REMEDY = 'start "litefs mount" there, or give the address that its http.addr says with -url'
 
-export interface Call {
-  /** Of the node, such as `http://localhost:20202`. */
+/** A node, and what it takes to be let in. */
+export interface NodeAddress {
+  /** Such as `http://localhost:20202`. */
   readonly url: string
+  readonly access: PeerAccess
+}
+
+export interface Call extends NodeAddress {
   /** With query, such as `/export?name=my.db`. */
   readonly path: string
   /** For errors: `export my.db`. */
@@ -69,14 +79,20 @@ export async function getJson(
   }
 }
 
-type Options = Pick<Dispatcher.RequestOptions, 'method' | 'headersTimeout' | 'body' | 'headers'>
+type Options = Pick<Dispatcher.RequestOptions, 'method' | 'headersTimeout' | 'body'> & {
+  headers?: Record<string, string>
+}
 
-async function send({ url, path, what, signal }: Call, options: Options): Promise<Answer> {
+async function send({ url, access, path, what, signal }: Call, options: Options): Promise<Answer> {
   try {
-    return await request(new URL(path, url), { ...options, ...(signal && { signal }) })
+    return await access.request(new URL(path, url), { ...options, ...(signal && { signal }) })
   } catch (error) {
     if (signal?.aborted) throw signal.reason
     const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+    if (UNTRUSTED.test(code)) {
+      const remedy = 'give -config, or the authority that signed it with -ca, and in -url a name that it is for'
+      throw new Error(`Cannot ${what}: Cannot trust the certificate of ${url} (${remedy})`, { cause: error })
+    }
     const reason = CONNECTION_REASONS[code]
     if (reason === undefined) throw error
     throw new Error(`Cannot ${what}: Cannot reach ${url}: ${reason} (${REMEDY})`, { cause: undefined })

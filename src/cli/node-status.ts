@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { type Call, getJson } from './node-api.js'
+import { type Call, getJson, type NodeAddress } from './node-api.js'
 
 const INFO = z.object({
   isPrimary: z.boolean(),
@@ -55,21 +55,21 @@ export interface NodeStatus {
 }
 
 /** Rejects when the node cannot be reached, or answers what litefs does not. `what` is for errors. */
-export async function getInfo(url: string, what: string): Promise<NodeInfo> {
-  const call = { url, path: '/info', what }
+export async function getInfo(node: NodeAddress, what: string): Promise<NodeInfo> {
+  const call = { ...node, path: '/info', what }
   return parsed(INFO, (await getJson(call)).json, call)
 }
 
 /** Asks a node about itself and its databases. Rejects as `getInfo` does. */
-export async function getStatus(url: string): Promise<NodeStatus> {
-  const ask = (path: string): Call => ({ url, path, what: 'show status' })
+export async function getStatus(node: NodeAddress): Promise<NodeStatus> {
+  const ask = (path: string): Call => ({ ...node, path, what: 'show status' })
   const { answer, json } = await getJson(ask('/info'))
   const info = parsed(INFO, json, ask('/info'))
   const health = (await getJson(ask('/health/ready'), [503])).json
   const { ready, reason = null } = parsed(READINESS, health, ask('/health/ready'))
   const databases = parsed(z.array(DATABASE), (await getJson(ask('/databases'))).json, ask('/databases'))
   return {
-    url,
+    url: node.url,
     nodeId: String(answer.headers['litefs-id'] ?? ''),
     clusterId: answer.headers['litefs-cluster-id']?.toString() ?? null,
     isPrimary: info.isPrimary,

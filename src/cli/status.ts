@@ -1,6 +1,6 @@
 import { Command } from 'commander'
+import { type NodeOptions, nodeOf, withNodeOptions } from './node-options.js'
 import type { DatabaseRow, NodeStatus, Peers } from './node-status.js'
-import { urlOption } from './node-url.js'
 import { formatBytes } from './progress.js'
 
 const REPLICA_COLUMNS = ['REPLICA', 'ADDRESS', 'CONNECTED SINCE', 'DATABASE', 'SENT TXID', 'BEHIND']
@@ -8,14 +8,12 @@ const COLUMNS = ['DATABASE', 'TXID', 'CHECKSUM', 'PAGES', 'SIZE', 'MODE', 'LAG']
 
 /** `litefs status`: a node, its databases and its peers, for people or as JSON. Ends with code 0 whenever the node answers, ready or not. */
 export function statusCommand(): Command {
-  return new Command('status')
-    .description('show a node, its databases and its peers')
-    .addOption(urlOption())
+  return withNodeOptions(new Command('status').description('show a node, its databases and its peers'))
     .option('--json', 'print JSON')
-    .action(async ({ url, json }: { url: string; json?: true }) => {
+    .action(async (options: NodeOptions & { json?: true }) => {
       const { getStatus } = await import('./node-status.js')
-      const status = await getStatus(url)
-      process.stdout.write(json === true ? `${JSON.stringify(status, undefined, 2)}\n` : textOf(status))
+      const status = await getStatus(await nodeOf(options))
+      process.stdout.write(options.json === true ? `${JSON.stringify(status, undefined, 2)}\n` : textOf(status))
     })
 }
 

@@ -23,16 +23,20 @@ export function readToken(
   return fromEnv === '' ? undefined : checked(fromEnv, `the variable ${TOKEN_VARIABLE}`)
 }
 
-/** The files of a section such as `http.tls`; undefined where it names none. Throws when one cannot be read. */
+/**
+ * The files of a section such as `http.tls`; undefined where it names none. Throws when one cannot be read.
+ *
+ * @param prefix of its keys in errors: `http.tls.`
+ */
 export function readTls(
   section: { readonly ca: string; readonly cert: string; readonly key: string },
-  name: string,
+  prefix: string,
 ): TlsFiles | undefined {
   const read = (key: 'ca' | 'cert' | 'key') => {
     const file = section[key]
     if (file === '') return undefined
-    const text = readFile(file, `${name}.${key}`)
-    if (!text.includes('-----BEGIN ')) throw new Error(`Cannot use ${name}.${key}: ${file} is not in PEM`)
+    const text = readFile(file, `${prefix}${key}`)
+    if (!text.includes('-----BEGIN ')) throw new Error(`Cannot use ${prefix}${key}: ${file} is not in PEM`)
     return text
   }
   const files = { ca: read('ca'), cert: read('cert'), key: read('key') }

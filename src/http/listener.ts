@@ -1,12 +1,15 @@
 import http from 'node:http'
 import http2 from 'node:http2'
 import type { Socket } from 'node:net'
+import tls, { type TLSSocket } from 'node:tls'
 import { destroyWhenDead } from './pings.js'
 
 /** What every HTTP/2 client sends first (RFC 9113, 3.4); no HTTP/1 request begins like it. */
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
 /** Time for the first bytes of a connection, milliseconds. */
 const FIRST_BYTES_MS = 10_000
+/** Time for a peer to read what was sent last, milliseconds. */
+const LAST_BYTES_MS = 250
 /** Time for the headers of an HTTP/1 request, milliseconds. */
 const HEADERS_MS = 10_000
 /** Bytes of all headers of a request. */
@@ -14,13 +17,23 @@ const MAX_HEADER_BYTES = 16 << 10
 /** Streams that one HTTP/2 connection may have open. */
 const MAX_STREAMS = 100
 
-/** One listener for HTTP/1.1 and for HTTP/2 in clear text with prior knowledge; a TLS listener would negotiate instead. */
+/** PEM texts. */
+export interface ServerTls {
+  readonly cert: string
+  readonly key: string
+  /** Whose certificates clients show; undefined for the authorities that Node trusts. */
+  readonly ca: string | undefined
+  /** Whether a client without such a certificate is turned away. */
+  readonly clientAuth: boolean
+}
+
+/** One listener for HTTP/1.1 and for HTTP/2: told apart by the first bytes in clear text, negotiated over TLS. */
 export interface DualServer extends http.Server {
   closeHttp2Sessions(): void
 }
 
-/** Serves both protocols with one request handler, told apart by the first bytes of a connection. */
-export function createDualServer(handler: http.RequestListener): DualServer {
+/** Serves both protocols with one request handler. With `encryption` it speaks TLS only. Throws where certificate or key are none. */
+export function createDualServer(handler: http.RequestListener, encryption: ServerTls | undefined): DualServer {
   const http1 = http.createServer(
     { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: HEADERS_MS, requestTimeout: 0 },
     handler,
@@ -38,31 +51,78 @@ export function createDualServer(handler: http.RequestListener): DualServer {
     destroyWhenDead(session)
   })
 
-  const sniffing = new Set<Socket>()
+  /** Connections whose protocol is not known yet. */
+  const undecided = new Set<Socket>()
   const toHttp1 = http1.listeners('connection')
+  const serve = (socket: Socket, isHttp2: boolean) => {
+    if (isHttp2) {
+      // Otherwise a session whose peer has gone would stay half open for good.
+      socket.allowHalfOpen = false
+      http2Server.emit('connection', socket)
+      return
+    }
+    for (const listener of toHttp1) Reflect.apply(listener, http1, [socket])
+    socket.resume()
+  }
+  const negotiate = encryption && negotiation(encryption, serve)
   http1.removeAllListeners('connection')
   http1.on('connection', (socket: Socket) => {
-    sniffing.add(socket)
+    undecided.add(socket)
     socket.setNoDelay(true)
-    sniff(socket, (isHttp2) => {
-      sniffing.delete(socket)
-      if (isHttp2 === undefined) return
-      if (isHttp2) {
-        // Otherwise a session whose peer has gone would stay half open for good.
-        socket.allowHalfOpen = false
-        http2Server.emit('connection', socket)
-        return
-      }
-      for (const listener of toHttp1) Reflect.apply(listener, http1, [socket])
-      socket.resume()
-    })
+    const decided = () => undecided.delete(socket)
+    if (negotiate !== undefined) negotiate(socket, decided)
+    else {
+      sniff(socket, (isHttp2) => {
+        decided()
+        if (isHttp2 !== undefined) serve(socket, isHttp2)
+      })
+    }
   })
   return Object.assign(http1, {
     closeHttp2Sessions: () => {
-      for (const socket of sniffing) socket.destroy()
-      for (const session of sessions) session.destroy()
+      for (const socket of undecided) socket.destroy()
+      for (const session of sessions) {
+        // A peer leaves when it has read the end of its stream. It would lose that if the session ended first.
+        const timer = setTimeout(() => session.destroy(), LAST_BYTES_MS)
+        session.once('close', () => clearTimeout(timer))
+      }
     },
   })
+}
+
+/** TLS on a connection: gives what takes it over, and says when it is done with it. */
+function negotiation({ cert, key, ca, clientAuth }: ServerTls, serve: (socket: TLSSocket, isHttp2: boolean) => void) {
+  const context = { cert, key, ...(ca !== undefined && { ca }) }
+  const trust = { requestCert: clientAuth, rejectUnauthorized: clientAuth }
+  const options = { ...context, ...trust, ALPNProtocols: ['h2', 'http/1.1'], handshakeTimeout: FIRST_BYTES_MS }
+  const server = secureServer(options)
+  // What TLS gives does not say which connection it came from.
+  const shaking = new Map<string, () => void>()
+  const peerOf = ({ remoteAddress, remotePort }: Socket) => `${remoteAddress} ${remotePort}`
+  server.on('secureConnection', (socket) => {
+    shaking.get(peerOf(socket))?.()
+    serve(socket, socket.alpnProtocol === 'h2')
+  })
+  // Who cannot shake hands hears it from TLS; the connection is closed.
+  server.on('tlsClientError', (_error, socket) => socket.destroy())
+  return (socket: Socket, done: () => void) => {
+    const peer = peerOf(socket)
+    const shaken = () => {
+      shaking.delete(peer)
+      done()
+    }
+    shaking.set(peer, shaken)
+    socket.once('close', shaken)
+    server.emit('connection', socket)
+  }
+}
+
+function secureServer(options: tls.TlsOptions): tls.Server {
+  try {
+    return tls.createServer(options)
+  } catch (cause) {
+    throw new Error('Cannot use the certificate and key of http.tls', { cause })
+  }
 }
 
 /** Calls `done` once, with undefined when the connection ended before it said anything that decides. */

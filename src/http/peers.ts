@@ -1,6 +1,6 @@
-import { request } from 'undici'
 import { z } from 'zod'
 import type { Position } from '../ltx/names.js'
+import type { PeerAccess } from './peer-access.js'
 
 /** What a node says of how far it is. */
 export interface PeerStanding {
@@ -25,8 +25,11 @@ const STANDING = z.object({
 const MAX_REASON = 300
 
 /** Asks a node for its positions. Rejects when it does not say within `timeoutMs` milliseconds. LiteFS' nodes never do. */
-export async function standingOf(url: string, timeoutMs: number): Promise<PeerStanding> {
-  const { statusCode, body } = await request(new URL('/positions', url), { signal: AbortSignal.timeout(timeoutMs) })
+export async function standingOf(access: PeerAccess, url: string, timeoutMs: number): Promise<PeerStanding> {
+  const { statusCode, body } = await access.request(new URL('/positions', url), {
+    method: 'GET',
+    signal: AbortSignal.timeout(timeoutMs),
+  })
   const text = await body.text()
   if (statusCode !== 200) throw new Error(`Cannot ask ${url} for its positions: it answered ${statusCode}`)
   const { clusterID, candidate, synced, epoch, databases } = STANDING.parse(JSON.parse(text))
@@ -44,9 +47,9 @@ export async function standingOf(url: string, timeoutMs: number): Promise<PeerSt
 }
 
 /** Has a node do something. Rejects with its reason when it does not within `timeoutMs` milliseconds. */
-export async function call(url: string, path: string, timeoutMs: number): Promise<void> {
+export async function call(access: PeerAccess, url: string, path: string, timeoutMs: number): Promise<void> {
   const signal = AbortSignal.timeout(timeoutMs)
-  const { statusCode, body } = await request(new URL(path, url), { method: 'POST', signal })
+  const { statusCode, body } = await access.request(new URL(path, url), { method: 'POST', signal })
   const text = (await body.text()).trim()
   if (statusCode !== 200)
     throw new Error(`Cannot call ${path} of ${url}: it answered ${statusCode}: ${text.slice(0, MAX_REASON)}`)

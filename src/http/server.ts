@@ -4,7 +4,8 @@ import type { Registry } from 'prom-client'
 import { describeError, type Log } from '../log.js'
 import { RequestError } from './answers.js'
 import { addEvents } from './events.js'
-import { createDualServer } from './listener.js'
+import { addGuard } from './guard.js'
+import { createDualServer, type ServerTls } from './listener.js'
 import { Metrics } from './metrics.js'
 import type { NodeView } from './node-view.js'
 import { addRoles } from './roles.js'
@@ -32,13 +33,30 @@ export interface ListenAddress {
   readonly port: number
 }
 
+/** Who is let in. */
+export interface ServerAccess {
+  /** What callers must know; undefined lets everybody in. */
+  readonly token: string | undefined
+  /** Whether /metrics, /health and /debug ask for it too. */
+  readonly protectMetrics: boolean
+  /** Undefined to speak in clear text. */
+  readonly tls: ServerTls | undefined
+}
+
+export const OPEN_ACCESS: ServerAccess = { token: undefined, protectMetrics: false, tls: undefined }
+
 /** Streams that end by themselves get this long, milliseconds. */
 const LAST_FRAMES_MS = 1000
 
-/** Serves a node's API. Rejects when the address cannot be had. */
-export async function serveNode(view: NodeView, address: ListenAddress, log: Log): Promise<RunningServer> {
+/** Serves a node's API. Rejects when the address cannot be had, or the certificate is none. */
+export async function serveNode(
+  view: NodeView,
+  address: ListenAddress,
+  access: ServerAccess,
+  log: Log,
+): Promise<RunningServer> {
   const app = fastify({
-    serverFactory: (handler) => createDualServer(handler),
+    serverFactory: (handler) => createDualServer(handler, access.tls),
     forceCloseConnections: true,
     exposeHeadRoutes: false,
     routerOptions: { maxParamLength: 2048 },
@@ -46,6 +64,7 @@ export async function serveNode(view: NodeView, address: ListenAddress, log: Log
   const closing = new AbortController()
   const streams = new Set<Promise<void>>()
   const metrics = new Metrics(view)
+  if (access.token !== undefined) addGuard(app, access.token, access.protectMetrics)
   addCommon(app, view, log)
   addStatus(app, view, metrics)
   addEvents(app, view, closing.signal)
@@ -56,7 +75,7 @@ export async function serveNode(view: NodeView, address: ListenAddress, log: Log
   const { port } = app.server.address() as AddressInfo
   const host = address.host === '' ? 'localhost' : address.host
   return {
-    url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    url: `${access.tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`,
     port,
     registry: metrics.registry,
     close: async () => {

@@ -1,7 +1,8 @@
-import { type Dispatcher, H2CClient } from 'undici'
+import type { Dispatcher } from 'undici'
 import { LostPeerError } from '../replication/error.js'
 import type { OpenedStream } from '../replication/follower.js'
 import { encodePositionMap, type PositionMap } from '../replication/position-map.js'
+import type { PeerAccess } from './peer-access.js'
 import {
   ADVERTISE_URL_HEADER,
   CANDIDATE_HEADER,
@@ -14,6 +15,7 @@ import {
 export interface StreamTarget {
   /** The primary's advertised URL; only scheme, host and port count. */
   readonly url: string
+  readonly access: PeerAccess
   /** Of this node, 16 upper-case hex digits. */
   readonly nodeId: string
   /** Of this node's data; undefined before it was in a cluster. */
@@ -44,22 +46,18 @@ const MAX_REASON_BYTES = 4096
  * connection; it throws LostPeerError when that is cut or silent.
  */
 export async function openStream(
-  { url, nodeId, clusterId: ownCluster, follower, filter, silenceMs }: StreamTarget,
+  { url, access, nodeId, clusterId: ownCluster, follower, filter, silenceMs }: StreamTarget,
   positions: PositionMap,
   signal: AbortSignal,
 ): Promise<OpenedStream> {
-  const client = new H2CClient(new URL(url).origin, {
-    // Its clock would go on while nobody reads, because a transaction takes long to apply.
-    bodyTimeout: 0,
-    headersTimeout: silenceMs,
-    connect: { timeout: silenceMs },
-  })
+  const client = access.http2(new URL(url).origin, { connectMs: silenceMs, headersMs: silenceMs })
   try {
     const query = filter.length === 0 ? '' : `?filter=${encodeURIComponent(filter.join(','))}`
     const { statusCode, headers, body } = await client.request({
       path: `/stream${query}`,
       method: 'POST',
       headers: {
+        ...access.headers,
         'litefs-id': nodeId,
         ...(ownCluster !== undefined && { 'litefs-cluster-id': ownCluster }),
         [LTX_VERSION_HEADER]: '3',
@@ -86,7 +84,7 @@ export async function openStream(
 }
 
 async function* closing(
-  client: H2CClient,
+  client: Dispatcher,
   body: Dispatcher.ResponseData['body'],
   url: string,
   silenceMs: number,

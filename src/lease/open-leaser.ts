@@ -15,12 +15,12 @@ export async function openLeaser(
   if (lease.type === 'consul') {
     const { ConsulLeaser } = await import('./consul-leaser.js')
     const { url, key, ttl: ttlMs, 'lock-delay': lockDelayMs, tls } = lease.consul
-    return new ConsulLeaser({ url, key, ttlMs, lockDelayMs, tls: readTls(tls, 'lease.consul.tls') })
+    return new ConsulLeaser({ url, key, ttlMs, lockDelayMs, tls: readTls(tls, 'lease.consul.tls.') })
   }
   if (lease.type === 'etcd') {
     const { EtcdLeaser } = await import('./etcd-leaser.js')
     const { endpoints, key, ttl: ttlMs, username, password, tls } = lease.etcd
-    return new EtcdLeaser({ endpoints, key, ttlMs, username, password, tls: readTls(tls, 'lease.etcd.tls') })
+    return new EtcdLeaser({ endpoints, key, ttlMs, username, password, tls: readTls(tls, 'lease.etcd.tls.') })
   }
   const { StaticLeaser } = await import('./static-leaser.js')
   return new StaticLeaser(lease.candidate ? undefined : advertised)

@@ -85,7 +85,7 @@ t.test('secrets are read where they are', async (t) => {
   t.throws(() => read(`token-file: ${dir}/short`), /Cannot use the token in http.token-file .*short: allowed is/)
   t.throws(() => read(`token-file: ${dir}/none`), /Cannot read http.token-file/)
   t.throws(() => read('', { LITEFS_TOKEN: 'abc' }), /the variable LITEFS_TOKEN/)
-  const tls = (section: object) => readTls({ ca: '', cert: '', key: '', ...section }, 'http.tls')
+  const tls = (section: object) => readTls({ ca: '', cert: '', key: '', ...section }, 'http.tls.')
   t.equal(tls({}), undefined)
   t.equal(tls({ ca: `${dir}/cert.pem` })?.ca, '-----BEGIN CERTIFICATE-----')
   t.throws(() => tls({ ca: `${dir}/short` }), /Cannot use http.tls.ca: .* is not in PEM/)

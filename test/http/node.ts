@@ -1,7 +1,7 @@
 // A node without databases of its own: what the HTTP API is asked and told is in the test's hands.
 import t from 'tap'
 import type { NodeView } from '../../src/http/node-view.js'
-import { type RunningServer, serveNode } from '../../src/http/server.js'
+import { OPEN_ACCESS, type RunningServer, type ServerAccess, serveNode } from '../../src/http/server.js'
 import { ConnectedReplicas } from '../../src/replication/connected-replicas.js'
 import type { Transaction } from '../../src/replication/recent.js'
 import type { SourcePosition } from '../../src/replication/source.js'
@@ -81,8 +81,8 @@ export function testNode(): TestNode {
   return Object.assign(node, { view })
 }
 
-export async function serve(node: TestNode): Promise<RunningServer> {
-  const server = await serveNode(node.view, { host: '127.0.0.1', port: 0 }, silent)
+export async function serve(node: TestNode, access: ServerAccess = OPEN_ACCESS): Promise<RunningServer> {
+  const server = await serveNode(node.view, { host: '127.0.0.1', port: 0 }, access, silent)
   t.teardown(() => server.close())
   return server
 }

@@ -4,6 +4,7 @@ import http2 from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { PeerAccess } from '../../src/http/peer-access.js'
 import { openStream } from '../../src/http/stream-client.js'
 import { follow } from '../../src/replication/follower.js'
 import { END_OF_CHUNKS, encodeChunks, encodeFrame } from '../../src/replication/frames.js'
@@ -59,9 +60,10 @@ async function peer(
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
+const access = new PeerAccess({ token: undefined, tls: undefined })
 const follower = { hostname: 'höst', advertiseUrl: 'http://two:20202', isCandidate: true, epoch: 4n }
 const target = (url: string) => {
-  return { url, nodeId: '0000000000000001', clusterId: undefined, follower, filter: [], silenceMs: 300 }
+  return { url, access, nodeId: '0000000000000001', clusterId: undefined, follower, filter: [], silenceMs: 300 }
 }
 
 t.test('files, large and small, of both versions arrive verified and whole', async (t) => {

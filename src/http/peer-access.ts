@@ -1,0 +1,55 @@
+import { Agent, Client, type Dispatcher, H2CClient } from 'undici'
+
+/** PEM texts. */
+export interface TlsMaterial {
+  /** Whom to trust; undefined for those that Node trusts. */
+  readonly ca: string | undefined
+  /** Shown to a server that asks. */
+  readonly cert: string | undefined
+  readonly key: string | undefined
+}
+
+export interface Timeouts {
+  readonly connectMs: number
+  readonly headersMs: number
+}
+
+/** How this process calls nodes: with the cluster's token, and over TLS where their address begins with https. */
+export class PeerAccess {
+  /** For requests that `http2` clients make. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly #connect: { ca?: string; cert?: string; key?: string }
+  readonly #agent: Agent
+
+  constructor({ token, tls }: { readonly token: string | undefined; readonly tls: TlsMaterial | undefined }) {
+    const { ca, cert, key } = tls ?? {}
+    this.headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+    this.#connect = {
+      ...(ca !== undefined && { ca }),
+      ...(cert !== undefined && { cert }),
+      ...(key !== undefined && { key }),
+    }
+    this.#agent = new Agent({ connect: this.#connect })
+  }
+
+  /** A request over HTTP/1.1, with undici's errors. */
+  async request(
+    url: URL,
+    options: Omit<Dispatcher.RequestOptions, 'origin' | 'path' | 'headers'> & { headers?: Record<string, string> },
+  ): Promise<Dispatcher.ResponseData> {
+    const headers = { ...options.headers, ...this.headers }
+    return await this.#agent.request({ ...options, origin: url.origin, path: url.pathname + url.search, headers })
+  }
+
+  /** A connection of its own that speaks HTTP/2: with prior knowledge in clear text, negotiated over TLS. Whoever asks for it ends it. */
+  http2(origin: string, { connectMs, headersMs }: Timeouts): Client | H2CClient {
+    // The body's clock would go on while nobody reads, because a transaction takes long to apply.
+    const timeouts = { bodyTimeout: 0, headersTimeout: headersMs }
+    if (!origin.startsWith('https:')) return new H2CClient(origin, { ...timeouts, connect: { timeout: connectMs } })
+    return new Client(origin, { ...timeouts, allowH2: true, connect: { ...this.#connect, timeout: connectMs } })
+  }
+
+  async close(): Promise<void> {
+    await this.#agent.destroy()
+  }
+}
