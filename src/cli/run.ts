@@ -1,10 +1,9 @@
 import { Command } from 'commander'
 import { type Subprocess, startSubprocess } from '../exec/subprocess.js'
 import { FORWARDED_SIGNALS } from '../exec/supervisor.js'
-import { urlOption } from './node-url.js'
+import { type NodeOptions, nodeOf, withNodeOptions } from './node-options.js'
 
-interface RunOptions {
-  readonly url: string
+interface RunOptions extends NodeOptions {
   readonly promote: boolean
   readonly ifCandidate: boolean
   readonly verbose: boolean
@@ -12,10 +11,8 @@ interface RunOptions {
 
 /** `litefs run`: a command that needs the primary. Ends with the command's exit code. */
 export function runCommand(): Command {
-  return new Command('run')
-    .description('run a command, on the primary if that is asked for')
+  return withNodeOptions(new Command('run').description('run a command, on the primary if that is asked for'))
     .usage('[options] -- COMMAND [ARGS...]')
-    .addOption(urlOption())
     .option('--promote', 'make this node the primary first', false)
     .option('--if-candidate', 'run it only where the node may be primary, else end with success', false)
     .option('-v, --verbose', 'tell what is done', false)
@@ -25,14 +22,15 @@ export function runCommand(): Command {
     })
 }
 
-async function run(argv: readonly string[], { url, promote, ifCandidate, verbose }: RunOptions): Promise<number> {
+async function run(argv: readonly string[], options: RunOptions): Promise<number> {
+  const { promote, ifCandidate, verbose } = options
   const tell = (line: string) => {
     if (verbose) process.stderr.write(`${line}\n`)
   }
   const what = `run ${argv[0] ?? ''}`
   if (ifCandidate) {
     const { getInfo } = await import('./node-status.js')
-    const { candidate } = await getInfo(url, what)
+    const { candidate } = await getInfo(await nodeOf(options), what)
     if (!candidate) {
       process.stderr.write('node is not eligible to become primary, exiting\n')
       return 0
@@ -41,7 +39,7 @@ async function run(argv: readonly string[], { url, promote, ifCandidate, verbose
   if (promote) {
     tell('promoting node to primary')
     const { post } = await import('./node-api.js')
-    await post({ url, path: '/promote', what: 'promote the node' })
+    await post({ ...(await nodeOf(options)), path: '/promote', what: 'promote the node' })
     tell('node is the primary')
   }
   tell(`running: ${argv.join(' ')}`)

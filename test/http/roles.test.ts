@@ -6,38 +6,43 @@ import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import t from 'tap'
 import { RequestError } from '../../src/http/answers.js'
+import { PeerAccess } from '../../src/http/peer-access.js'
 import { call, standingOf } from '../../src/http/peers.js'
 import { encodePositionMap } from '../../src/replication/position-map.js'
 import { serve, testNode } from './node.js'
+
+const access = new PeerAccess({ token: undefined, tls: undefined })
+t.teardown(() => access.close())
 
 t.test('promote, hand off, demote and take a lease', async (t) => {
   const node = testNode()
   const asked: string[] = []
   node.change = async (what) => void asked.push(what)
   const { url } = await serve(node)
-  for (const path of ['/promote', '/handoff?nodeID=ab', '/demote', '/lease?id=x%2Fy']) await call(url, path, 5000)
+  for (const path of ['/promote', '/handoff?nodeID=ab', '/demote', '/lease?id=x%2Fy'])
+    await call(access, url, path, 5000)
   t.strictSame(asked, ['promote', 'hand off to 00000000000000AB', 'demote', 'take x/y'])
   t.equal((await fetch(`${url}/promote`)).status, 404, 'a GET changes nothing')
-  await t.rejects(call(url, '/handoff', 5000), { message: /400: .*nodeID/ })
-  await t.rejects(call(url, '/handoff?nodeID=../x', 5000), { message: /400: .*no node id/ })
+  await t.rejects(call(access, url, '/handoff', 5000), { message: /400: .*nodeID/ })
+  await t.rejects(call(access, url, '/handoff?nodeID=../x', 5000), { message: /400: .*no node id/ })
   node.change = async () => {
     throw new RequestError(409, 'Cannot promote this node: it is no candidate')
   }
-  await t.rejects(call(url, '/promote', 5000), { message: /409: .*no candidate/ })
+  await t.rejects(call(access, url, '/promote', 5000), { message: /409: .*no candidate/ })
   node.change = () => new Promise(() => {})
-  await t.rejects(call(url, '/promote', 50), { name: 'TimeoutError' })
+  await t.rejects(call(access, url, '/promote', 50), { name: 'TimeoutError' })
 })
 
 t.test('where a node stands', async (t) => {
   const { url } = await serve(testNode())
-  t.strictSame(await standingOf(url, 5000), {
+  t.strictSame(await standingOf(access, url, 5000), {
     clusterId: 'LFSC0123456789ABCDEF',
     isCandidate: true,
     isSynced: true,
     epoch: 3n,
     positions: new Map([['a.db', { txid: 7n, checksum: 9n }]]),
   })
-  await t.rejects(standingOf('http://127.0.0.1:1', 5000), { code: 'ECONNREFUSED' })
+  await t.rejects(standingOf(access, 'http://127.0.0.1:1', 5000), { code: 'ECONNREFUSED' })
 })
 
 t.test('an epoch goes with each stream, and a replica that has heard of a later one is refused', async (t) => {
