@@ -80,6 +80,8 @@ export class BackupLanes {
   /** Since the last snapshot. */
   #hasNewUploads = true
   #hasUploadsToRemove = true
+  /** The page size has changed. */
+  #needsSnapshot = false
   #hasLooked = false
   #pendingSinceMs: number | undefined
   #wake = () => {}
@@ -170,14 +172,15 @@ export class BackupLanes {
   async #sync(): Promise<void> {
     const { uploadTurns, name, onBackedUp } = this.#parts
     const startMs = Date.now()
-    const pageSizeChanged = await uploadTurns.take(() => this.#backup.sync())
+    // A failure on the way to the snapshot must not make it forgotten.
+    if (await uploadTurns.take(() => this.#backup.sync())) this.#needsSnapshot = true
     this.#pendingSinceMs = this.#backup.isCurrent ? undefined : startMs
     this.#lastSuccessMs = Date.now()
     this.#uploadTroubles.succeeded()
     const { backedUp } = this.#backup
     if (backedUp !== undefined) onBackedUp(name, backedUp.txid)
     // Litestream merges files of one page size only: it needs a snapshot to begin with.
-    if (pageSizeChanged) await this.#snapshot()
+    if (this.#needsSnapshot) await this.#snapshot()
   }
 
   async #maintain(): Promise<void> {
@@ -232,6 +235,7 @@ export class BackupLanes {
   async #snapshot(): Promise<void> {
     await this.#backup.snapshot()
     this.#hasNewUploads = false
+    this.#needsSnapshot = false
   }
 
   /** Another run may have taken one just now, or none for too long. */

@@ -8,7 +8,7 @@ import type { BackupFile } from './replica-layout.js'
 import { StorageError } from './storage.js'
 
 /** Tries in a row that bring no byte. */
-const FRUITLESS_TRIES = 6
+const FRUITLESS_TRIES = 5
 const FIRST_PAUSE_MS = 250
 
 export interface DownloadOptions {

@@ -149,6 +149,29 @@ t.test('a replica that becomes primary goes on with the backup', async (t) => {
   t.equal(await sql((await restored(t, url)).file, 'select group_concat(a) from t'), '1,2\n')
 })
 
+t.test('pages of another size', async (t) => {
+  const backup = path.join(t.testdir(), 'backup')
+  const url = `file://${backup}/my.db`
+  const mount = await startMount(t, { configExtra: backupConfig(backup, { 'l0-retention': '0s' }) })
+  const file = path.join(mount.dir, 'my.db')
+  await sql(file, 'create table t(a); insert into t values (1)')
+  await backedUp(mount, 'my.db')
+  await sql(file, 'pragma page_size = 8192; vacuum')
+  await backedUp(mount, 'my.db')
+  await sql(file, 'insert into t values (2)')
+  await backedUp(mount, 'my.db')
+  await eventually(
+    'a snapshot',
+    WAIT_MS,
+    async () => (await names(path.join(backup, 'my.db/ltx/9'))).length > 0 || undefined,
+  )
+  t.equal(await mount.stop(), 0)
+  const latest = await sameAsLitestream(t, url, 'latest')
+  t.equal(await sql(latest, 'pragma page_size; select group_concat(a) from t'), '8192\n1,2\n')
+  const { file: first } = await restored(t, url, { txid: 1n })
+  t.equal(await sql(first, 'pragma page_size'), '4096\n')
+})
+
 t.test('goes on where Litestream stopped', async (t) => {
   const fixtures = fileURLToPath(new URL('../../../shared/fixtures/litestream', import.meta.url))
   if (!existsSync(fixtures)) {
