@@ -84,7 +84,9 @@ t.test('a daemon that is killed on a full disk comes back with what was committe
 async function faultyMount(t: Test): Promise<{ mount: Mount; faults: FailingCalls }> {
   const dataDir = path.join(t.testdir({}), 'data')
   const faults = await FailingCalls.build(t, dataDir)
-  return { mount: await startMount(t, { dataDir, env: faults.env }), faults }
+  // What it leaves is rebuilt from its beginning, and trying every call takes longer than LTX files are kept otherwise.
+  const configExtra = { data: { retention: '24h' } }
+  return { mount: await startMount(t, { dataDir, env: faults.env, configExtra }), faults }
 }
 
 /** Some numbers from 1 to `count`, or all. */
