@@ -9,7 +9,7 @@ import { type RoleParts, RoleRunner } from './lease/role-runner.js'
 import type { RoleState, Term } from './lease/role-terms.js'
 import { describeError, type Log } from './log.js'
 import type { ConnectedReplica, ConnectedReplicas } from './replication/connected-replicas.js'
-import type { RoleSwitch } from './role-switch.js'
+import type { SwitchedNode } from './role-switch.js'
 import type { Epoch } from './store/epoch.js'
 import type { Identity } from './store/identity.js'
 
@@ -43,7 +43,7 @@ export class NodeRoles implements RoleParts, RoleControl {
   /** Resolves when this node is the primary, or once had everything that its primary had. */
   readonly synced: Promise<void>
   readonly #options: NodeRolesOptions
-  readonly #switch: RoleSwitch
+  readonly #switch: SwitchedNode
   readonly runner: RoleRunner
   #announcer: Announcer | undefined
   #onSynced = () => {}
@@ -55,7 +55,7 @@ export class NodeRoles implements RoleParts, RoleControl {
   #told = ''
   #hasSynced = false
 
-  constructor(leaser: Leaser, roleSwitch: RoleSwitch, options: NodeRolesOptions, log: Log) {
+  constructor(leaser: Leaser, roleSwitch: SwitchedNode, options: NodeRolesOptions, log: Log) {
     this.self = options.self
     this.isCandidate = options.isCandidate
     this.epoch = options.epoch

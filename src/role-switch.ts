@@ -146,3 +146,19 @@ export class RoleSwitch {
     this.#serving = undefined
   }
 }
+
+/** What a role is made of. */
+export type SwitchedNode = Pick<
+  RoleSwitch,
+  | 'serving'
+  | 'primary'
+  | 'lagMs'
+  | 'notReady'
+  | 'replica'
+  | 'fence'
+  | 'prepare'
+  | 'lead'
+  | 'follow'
+  | 'handOver'
+  | 'close'
+>

@@ -28,7 +28,7 @@ export interface RoleParts {
   prepare(): Promise<void>
   /** Be the primary. Rejects when that cannot be. */
   lead(term: Term): Promise<void>
-  /** Be a replica, of this primary where there is one; commit nothing from the call on. Never rejects. */
+  /** Be a replica, of this primary where there is one; commit nothing from the call on. */
   follow(primary: PrimaryInfo | undefined): Promise<void>
   /**
    * Stop committing, send a node everything, and then the lease. Resolves to false where the node did not get it: this one commits nothing
@@ -129,7 +129,9 @@ export class RoleRunner {
       case 'follow':
         // At once, whatever else is under way.
         this.#parts.fence(0)
-        void this.#change(() => this.#parts.follow(effect.primary))
+        this.#change(() => this.#parts.follow(effect.primary)).catch((error: Error) => {
+          this.#log.error(`cannot become a replica: ${describeError(error)}`)
+        })
         return
       default:
         this.#answer(effect)

@@ -1,4 +1,4 @@
-// Nodes that share a lease in a real etcd, each a `litefs mount` of its own, and a writer that goes where the primary is.
+// Nodes that share a lease in a real etcd or Consul, each a `litefs mount` of its own, and a writer that goes where the primary is.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
@@ -8,7 +8,8 @@ import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
-import { type RunningEtcd, startEtcd } from '../servers/etcd.js'
+import { startConsul } from '../servers/consul.js'
+import { startEtcd } from '../servers/etcd.js'
 import { type Mount, startMount } from './harness.js'
 import { contentHash, sqlite } from './judges.js'
 import { eventually, freePort, inSync } from './replicas.js'
@@ -75,19 +76,43 @@ export class Place {
 
 export interface Cluster {
   readonly places: readonly Place[]
-  readonly etcd: RunningEtcd
+  readonly store: LeaseStore
   /** The one that says it is the primary, among those that are asked. */
   primary(among?: readonly Place[]): Promise<Place>
 }
 
+/** A lease store that can be stopped. */
+export interface LeaseStore {
+  /** Of `litefs.yml`. */
+  readonly lease: object
+  stop(): Promise<void>
+  start(): Promise<void>
+}
+
+const KEY = 'test/primary'
+
+async function startStore(t: Test, kind: 'etcd' | 'consul', ttl: string): Promise<LeaseStore> {
+  if (kind === 'etcd') {
+    const server = await startEtcd(t)
+    return { ...server, lease: { type: 'etcd', etcd: { endpoints: [server.url], key: KEY, ttl } } }
+  }
+  const server = await startConsul(t)
+  const url = `http://127.0.0.1:${server.port}`
+  return { ...server, lease: { type: 'consul', consul: { url, key: KEY, ttl, 'lock-delay': '500ms' } } }
+}
+
 /** Starts nodes one after the other, the first of which becomes the primary. */
-export async function startCluster(t: Test, count: number, ttlMs = TTL_MS): Promise<Cluster> {
-  const etcd = await startEtcd(t)
+export async function startCluster(
+  t: Test,
+  count: number,
+  ttlMs = TTL_MS,
+  kind: 'etcd' | 'consul' = 'etcd',
+): Promise<Cluster> {
+  const store = await startStore(t, kind, `${ttlMs}ms`)
   const base = await mkdtemp(path.join(os.tmpdir(), 'litefs-cluster-'))
   t.teardown(() => rm(base, { recursive: true, force: true }))
   const lease = {
-    type: 'etcd',
-    etcd: { endpoints: [etcd.url], key: 'test/primary', ttl: `${ttlMs}ms` },
+    ...store.lease,
     'reconnect-delay': '50ms',
     'demote-delay': '3s',
   }
@@ -107,7 +132,7 @@ export async function startCluster(t: Test, count: number, ttlMs = TTL_MS): Prom
     await place.start()
     await place.mount.waitForLine('connected to cluster, ready')
   }
-  return { places, etcd, primary }
+  return { places, store, primary }
 }
 
 export const FILE = 'db'

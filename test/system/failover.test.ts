@@ -103,10 +103,10 @@ t.test('a primary that stands still for longer than its lease acknowledges nothi
 })
 
 t.test('a lease store that is down for longer than a lease, and comes back', async (t) => {
-  const { first, others, etcd, primary, places } = await started(t)
+  const { first, others, store, primary, places } = await started(t)
   const writer = await startWriter(t, 'w', places)
   await more(writer, 20)
-  await etcd.stop()
+  await store.stop()
   await first.mount.waitForLine('this node is the primary no more until it knows')
   const refused = await run('sqlite3', [path.join(first.dir, FILE), "INSERT INTO entry VALUES('x', 1, 0)"])
   t.not(refused.code, 0, 'nothing is acknowledged')
@@ -115,7 +115,7 @@ t.test('a lease store that is down for longer than a lease, and comes back', asy
   t.match(await ready.text(), /nobody knows whether this node is still the primary/)
   for (const other of others) t.notOk((await other.info()).isPrimary)
   await delay(500)
-  await etcd.start()
+  await store.start()
   const second = await primary()
   await more(writer, 20)
   await writer.stop()

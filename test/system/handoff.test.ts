@@ -86,3 +86,21 @@ t.test('promote, hand off, demote and SIGTERM', async (t) => {
   )
   for (const { mount } of rest) t.notMatch(mount.output(), /level=ERROR/)
 })
+
+t.test('a handover with a lease in Consul', async (t) => {
+  const { places, primary } = await startCluster(t, 2, LEASE_MS, 'consul')
+  const [first, second] = places
+  if (first === undefined || second === undefined) throw new Error('two nodes')
+  await createLog(first)
+  await agreeing(t, first, [second])
+  const writer = await startWriter(t, 'w', places)
+  await more(writer, 20)
+  t.equal((await second.post('/promote')).status, 200)
+  await more(writer, 20)
+  await writer.stop()
+  t.strictSame(writer.failures, [])
+  const [gap = 0, ...others] = gaps(writer.acknowledged)
+  t.strictSame(others, [])
+  t.ok(gap < MAX_GAP_MS, `a gap of ${gap} ms`)
+  await agreeing(t, await primary(), [first])
+})

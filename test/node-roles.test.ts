@@ -1,0 +1,100 @@
+// Whoever has won the lease asks the other candidates, real servers here, where they stand.
+import t, { type Test } from 'tap'
+import { RequestError } from '../src/http/answers.js'
+import { PeerAccess } from '../src/http/peer-access.js'
+import type { Lease, NodeInfo } from '../src/lease/leaser.js'
+import { StaticLeaser } from '../src/lease/static-leaser.js'
+import { NodeRoles } from '../src/node-roles.js'
+import { ConnectedReplicas } from '../src/replication/connected-replicas.js'
+import type { SwitchedNode } from '../src/role-switch.js'
+import { Epoch } from '../src/store/epoch.js'
+import { Identity } from '../src/store/identity.js'
+import { serve, type TestNode, testNode } from './http/node.js'
+
+const silent = { debug() {}, info() {}, warn() {}, error() {} }
+/** Of the peer in http/node.ts, whose database is at TXID 7. */
+const CLUSTER = 'LFSC0123456789ABCDEF'
+const lease: Lease = {
+  id: 'the lease',
+  epoch: 5n,
+  ttlMs: 10_000,
+  renewedAtMs: 0,
+  renew: async () => true,
+  release: async () => {},
+}
+
+/** A node whose database is at this TXID; its role is never switched. */
+function nodeAt(t: Test, txid: bigint, allowStale = false): NodeRoles {
+  const dataDir = t.testdir({ clusterid: CLUSTER })
+  const positions = new Map([['a.db', { txid, checksum: txid === 7n ? 9n : 1n }]])
+  const still: SwitchedNode = {
+    serving: undefined,
+    primary: undefined,
+    lagMs: undefined,
+    notReady: undefined,
+    replica: { positions: async () => positions },
+    fence: () => {},
+    prepare: async () => {},
+    lead: async () => {},
+    follow: async () => {},
+    handOver: async () => false,
+    close: async () => {},
+  }
+  const options = {
+    self: { hostname: 'self', advertiseUrl: 'http://self:1', nodeId: 'AA' },
+    isCandidate: true,
+    demoteDelayMs: 0,
+    promote: false,
+    allowStale,
+    identity: Identity.load(dataDir),
+    epoch: Epoch.load(dataDir),
+    replicas: new ConnectedReplicas(),
+    access: new PeerAccess({ token: undefined, tls: undefined }),
+  }
+  return new NodeRoles(new StaticLeaser(undefined), still, options, silent)
+}
+
+async function peerOf(change: TestNode['change']): Promise<NodeInfo> {
+  const node = testNode()
+  node.change = change
+  const { url } = await serve(node)
+  return { hostname: 'peer', advertiseUrl: url, nodeId: 'BB' }
+}
+
+const judged = (roles: NodeRoles, peers: NodeInfo[], epoch = lease.epoch) =>
+  roles.judge({ ...lease, epoch }, peers, lease)
+
+t.test('a candidate that is ahead gets the lease', async (t) => {
+  const asked: string[] = []
+  const peer = await peerOf(async (what) => void asked.push(what))
+  t.equal(await judged(nodeAt(t, 4n), [peer]), 'peer is ahead of this node by 3 transactions')
+  t.strictSame(asked, ['take the lease'])
+  t.equal(await judged(nodeAt(t, 7n), [peer]), undefined, 'it stands where this node does')
+  t.equal(await judged(nodeAt(t, 8n), [peer]), undefined, 'it is behind')
+  t.equal(await judged(nodeAt(t, 4n, true), [peer]), undefined, 'lease.allow-stale-promotion')
+  t.strictSame(asked, ['take the lease'])
+})
+
+t.test('one that does not take it is offered it three times', async (t) => {
+  let asked = 0
+  const peer = await peerOf(async () => {
+    asked++
+    throw new RequestError(503, 'Cannot take the lease: the lease did not arrive')
+  })
+  const roles = nodeAt(t, 4n)
+  for (let i = 0; i < 3; i++) t.match(await judged(roles, [peer]), /ahead .* has not taken the lease: .*503/)
+  t.equal(await judged(roles, [peer]), undefined, 'a cluster with a primary that is behind is better than none')
+  t.equal(asked, 3)
+})
+
+t.test(
+  'peers that do not answer are not waited for, and one that has heard of a later lease ends this one',
+  async (t) => {
+    const dead: NodeInfo = { hostname: 'dead', advertiseUrl: 'http://127.0.0.1:1', nodeId: 'CC' }
+    t.equal(await judged(nodeAt(t, 4n), [dead]), undefined)
+    const peer = await peerOf(async () => {})
+    const roles = nodeAt(t, 8n)
+    t.match(await judged(roles, [dead, peer], 2n), /heard of a later lease \(epoch 3\)/)
+    t.equal(roles.epoch.highest, 3n, 'and the next lease is to be above that')
+  },
+)
