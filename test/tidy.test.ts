@@ -87,7 +87,7 @@ const importTable: Record<string, string[]> = {
     'log',
     'trace',
   ],
-  cli: ['backup', 'backup-access', 'config', 'node', 'http', 'import', 'ltx', 'db', 'exec', 'log'],
+  cli: ['backup', 'backup-access', 'config', 'node', 'http', 'import', 'lease', 'ltx', 'db', 'exec', 'log', 'store'],
 }
 
 /** Parts that turn bytes into values and back, and so know no file, socket or process. */

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { describeError } from '../log.js'
+import { clusterIdCommand } from './cluster-id.js'
 import { demoteCommand } from './demote.js'
 import { exportCommand } from './export.js'
 import { importCommand } from './import.js'
@@ -26,6 +27,7 @@ try {
     commands: [
       runCommand(),
       demoteCommand(),
+      clusterIdCommand(),
       importCommand(),
       exportCommand(),
       statusCommand(),

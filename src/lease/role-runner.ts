@@ -183,7 +183,7 @@ export class RoleRunner {
     const theirs = await this.#leaser.clusterId(this.#ending.signal)
     const ours = this.#parts.clusterId()
     if (theirs === undefined || ours === undefined || theirs === ours) return undefined
-    return `the lease store is that of cluster ${theirs}, and this node's data belongs to ${ours}; "litefs cluster-id" repairs that`
+    return `the lease store is that of cluster ${theirs}, and this node's data belongs to ${ours}; "litefs cluster-id show" says how to repair that`
   }
 
   async #obstacle(): Promise<string | undefined> {

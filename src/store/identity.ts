@@ -96,6 +96,21 @@ export class Identity {
   }
 }
 
+export function isClusterId(text: string): boolean {
+  return CLUSTER_ID.test(text)
+}
+
+/** Says which cluster the data of a node that does not run belongs to; undefined for none. On disk when it returns. Throws a system error. */
+export function writeClusterId(dataDir: string, clusterId: string | undefined): void {
+  const file = path.join(dataDir, 'clusterid')
+  if (clusterId !== undefined) {
+    writeDurably(file, `${clusterId}\n`)
+    return
+  }
+  fs.rmSync(file, { force: true })
+  syncDirectory(dataDir)
+}
+
 /** A cluster id for a new cluster. */
 export function newClusterId(): string {
   return `LFSC${randomBytes(8).toString('hex').toUpperCase()}`
