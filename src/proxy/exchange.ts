@@ -133,7 +133,7 @@ class Relay implements Dispatcher.DispatchHandler {
       return
     }
     try {
-      this.#response.writeHead(status, message, headers)
+      this.#response.writeHead(status, plain(message), headers)
     } catch (error) {
       this.#fail(controller, error as Error)
       return
@@ -176,4 +176,9 @@ function toText(raw: Dispatcher.DispatchController['rawHeaders']): string[] {
 
 function inPairs(flat: readonly string[]): [string, string][] {
   return flat.flatMap((name, index) => (index % 2 === 0 ? [[name, flat[index + 1] ?? '']] : []))
+}
+
+/** What comes with the status; undici has it as UTF-8, which it need not be, and nobody needs it. */
+function plain(message: string | undefined): string | undefined {
+  return message !== undefined && /^[\t\x20-\x7e]*$/.test(message) ? message : undefined
 }

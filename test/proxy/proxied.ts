@@ -92,6 +92,7 @@ export async function startTestProxy(t: Test, targetUrl: string, options: ProxyO
 /** Starts an application; gives its origin. */
 export async function startTarget(t: Test, handler: http.RequestListener, port = 0): Promise<string> {
   const server = http.createServer(handler)
+  server.maxHeadersCount = 0
   server.listen(port, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => {
@@ -103,11 +104,14 @@ export async function startTarget(t: Test, handler: http.RequestListener, port =
 
 /** Says what it was asked: method, target, headers as they came, body. */
 export const echo: http.RequestListener = (request, response) => {
-  void text(request).then((body) => {
-    const { method, url, rawHeaders } = request
-    response.setHeader('content-type', 'application/json')
-    response.end(JSON.stringify({ method, url, rawHeaders, body }))
-  })
+  text(request).then(
+    (body) => {
+      const { method, url, rawHeaders } = request
+      response.setHeader('content-type', 'application/json')
+      response.end(JSON.stringify({ method, url, rawHeaders, body }))
+    },
+    () => {}, // whoever asked has gone
+  )
 }
 
 /** Sends bytes on a connection of their own and gives all that comes back until it is closed. */
@@ -120,7 +124,7 @@ export async function rawly(port: number, sent: string, { endMs = 0 } = {}): Pro
   socket.setEncoding('latin1').on('data', (chunk: string) => {
     received += chunk
   })
-  await once(socket, 'close')
+  await new Promise((resolve) => socket.on('close', resolve))
   return received
 }
 
