@@ -30,6 +30,7 @@ export class Questions {
   readonly #log: Log
   readonly #freezes = new Map<number, { database: Database; freeze: PageFreeze }>()
   #lastFreezeId = 0
+  #hasLed = false
   /** What is kept of databases whose place a snapshot is about to take, by name. */
   readonly #superseded = new Map<string, Superseded>()
   /** How often that was done, by name. */
@@ -86,6 +87,8 @@ export class Questions {
     this.#following.replica = true
     this.#following.primary = primary
     if (!isChange) return
+    // A primary lacked nothing until now.
+    if (this.#hasLed) this.#following.currentMs = Date.now()
     // No process has the id -1: until one is announced, nobody may write.
     this.#access.onlyWriter = pid ?? -1
     for (const database of this.#store.all()) this.#receiveInto(database)
@@ -103,6 +106,7 @@ export class Questions {
   }
 
   #lead(): void {
+    this.#hasLed = true
     this.#following.replica = false
     this.#following.primary = undefined
     this.#access.onlyWriter = undefined

@@ -70,6 +70,8 @@ for (const mode of ['WAL', 'DELETE', 'PERSIST'] as const) {
     t.strictSame(await busy, [], 'a writer is waited for')
     t.equal(await local.value('SELECT count(*) FROM account'), 300, 'his transaction counts')
     t.equal(await readFile(primaryFile, 'utf8'), 'primary\n')
+    const lagMs = Number(await readFile(path.join(node.dir, '.lag'), 'utf8'))
+    t.ok(lagMs < 60_000, `${lagMs} ms behind: until now it was the primary`)
     await t.rejects(local.rows('UPDATE account SET balance = 1'), REFUSED, 'the next one is refused')
 
     primary.move()
