@@ -21,15 +21,14 @@ export interface LocalProxyParts {
 
 /** Serves the proxy that the configuration describes. Rejects when its address cannot be had. */
 export async function startProxy(
-  { proxy, lease }: Config,
+  { proxy }: Config,
   { thread, board, roles, registry }: LocalProxyParts,
   log: Log,
 ): Promise<RunningProxy> {
   const address = parseAddress(proxy.addr)
-  const addressOf = ({ hostname, url }: PrimaryView): PrimaryAddress => ({
+  const addressOf = ({ hostname, url, proxyUrl }: PrimaryView): PrimaryAddress => ({
     hostname,
-    // With a static lease the addresses in litefs.yml are the primary's.
-    proxyUrl: (lease.type === 'static' && proxy['advertise-url']) || proxyBeside(url, address.port),
+    proxyUrl: proxyUrl ?? proxyBeside(url, address.port),
   })
   const node: ProxiedNode = {
     primary: () => {

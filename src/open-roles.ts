@@ -24,7 +24,7 @@ export interface RolesParts {
 
 /** What gives this node its role, by its configuration, and those that follow it. It is a replica of nobody, and its mount must be served. */
 export async function openRoles(
-  { lease, data, fuse }: Config,
+  { lease, data, fuse, proxy }: Config,
   { thread, fence, identity, access }: RolesParts,
   log: Log,
 ): Promise<{ roles: NodeRoles; replicas: ConnectedReplicas }> {
@@ -34,7 +34,8 @@ export async function openRoles(
   const replicas = new ConnectedReplicas()
   const nodeId = formatNodeId(identity.nodeId)
   const named = lease.hostname || os.hostname()
-  const primary = isStatic && !lease.candidate ? staticPrimary(lease) : undefined
+  const proxyUrl = proxy['advertise-url'] || undefined
+  const primary = isStatic && !lease.candidate ? staticPrimary(lease, proxyUrl) : undefined
   const leaser = await openLeaser(lease, primary)
   const followed: RoleSwitch = new RoleSwitch({
     thread,
@@ -67,7 +68,7 @@ export async function openRoles(
     },
   })
   const options = {
-    self: { hostname: primary?.hostname ?? named, advertiseUrl: '', nodeId },
+    self: { hostname: primary?.hostname ?? named, advertiseUrl: '', nodeId, proxyUrl },
     isCandidate: lease.candidate,
     demoteDelayMs: lease['demote-delay'],
     promote: lease.promote,
@@ -82,7 +83,7 @@ export async function openRoles(
 }
 
 /** What the configuration calls it, else the host where it is. */
-function staticPrimary(lease: Config['lease']): { hostname: string; advertiseUrl: string } {
+function staticPrimary(lease: Config['lease'], proxyUrl: string | undefined) {
   const advertiseUrl = lease['advertise-url']
-  return { hostname: lease.hostname || new URL(advertiseUrl).hostname, advertiseUrl }
+  return { hostname: lease.hostname || new URL(advertiseUrl).hostname, advertiseUrl, proxyUrl }
 }

@@ -37,6 +37,8 @@ export interface PrimaryAddress {
   readonly hostname: string
   /** Of its API. */
   readonly url: string
+  /** Of its proxy, if it says so. */
+  readonly proxyUrl?: string | undefined
 }
 
 /** Largest LTX file that is received into memory, bytes; larger ones go through a file. */

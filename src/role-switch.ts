@@ -102,7 +102,8 @@ export class RoleSwitch {
     await this.#replica.stop()
     await this.#receive(primary?.hostname, undefined)
     this.#endStreams()
-    if (primary !== undefined) this.#replica.start({ hostname: primary.hostname, url: primary.advertiseUrl })
+    if (primary !== undefined)
+      this.#replica.start({ hostname: primary.hostname, url: primary.advertiseUrl, proxyUrl: primary.proxyUrl })
   }
 
   /**

@@ -74,6 +74,8 @@ export interface Serving {
 export interface PrimaryView {
   readonly hostname: string
   readonly url: string
+  /** Of its proxy, if it says so. */
+  readonly proxyUrl?: string | undefined
   /** Whether its stream is open. */
   readonly connected: boolean
   /** Behind it, milliseconds; undefined before the first sync. */

@@ -6,6 +6,7 @@ const ENTRY = z.object({
   hostname: z.string(),
   'advertise-url': z.string(),
   'node-id': z.string().optional(),
+  'proxy-url': z.string().optional(),
   epoch: z
     .string()
     .regex(/^\d{1,19}$/)
@@ -32,11 +33,12 @@ export function keysOf(lease: string): Keys {
 }
 
 /** The value of the lease's key, or of a candidate's, which has no epoch. */
-export function encodeEntry({ hostname, advertiseUrl, nodeId }: NodeInfo, epoch?: bigint): string {
+export function encodeEntry({ hostname, advertiseUrl, nodeId, proxyUrl }: NodeInfo, epoch?: bigint): string {
   return JSON.stringify({
     hostname,
     'advertise-url': advertiseUrl,
     ...(nodeId !== undefined && { 'node-id': nodeId }),
+    ...(proxyUrl !== undefined && { 'proxy-url': proxyUrl }),
     ...(epoch !== undefined && { epoch: String(epoch) }),
   })
 }
@@ -47,8 +49,9 @@ export function decodeEntry(text: string, key: string, where: string): PrimaryIn
   try {
     const parsed = ENTRY.safeParse(JSON.parse(text))
     if (parsed.success) {
-      const { hostname, 'advertise-url': advertiseUrl, 'node-id': nodeId, epoch } = parsed.data
-      return { hostname, advertiseUrl, nodeId, epoch: epoch === undefined ? undefined : BigInt(epoch) }
+      const { hostname, 'advertise-url': advertiseUrl, 'node-id': nodeId, 'proxy-url': proxyUrl, epoch } = parsed.data
+      const info = { hostname, advertiseUrl, nodeId, ...(proxyUrl !== undefined && { proxyUrl }) }
+      return { ...info, epoch: epoch === undefined ? undefined : BigInt(epoch) }
     }
     reason = parsed.error
   } catch (error) {

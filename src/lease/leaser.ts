@@ -6,6 +6,8 @@ export interface NodeInfo {
   readonly advertiseUrl: string
   /** 16 upper-case hex digits; undefined where LiteFS wrote the entry, which does not say. */
   readonly nodeId: string | undefined
+  /** Where its proxy is, if it says so. */
+  readonly proxyUrl?: string | undefined
 }
 
 /** Who is primary, as it is published with the lease. */

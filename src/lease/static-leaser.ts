@@ -12,7 +12,7 @@ export class StaticLeaser implements Leaser {
   readonly #primary: PrimaryInfo | undefined
 
   /** @param primary whom this node follows; undefined on the primary itself */
-  constructor(primary: { readonly hostname: string; readonly advertiseUrl: string } | undefined) {
+  constructor(primary: Pick<NodeInfo, 'hostname' | 'advertiseUrl' | 'proxyUrl'> | undefined) {
     this.#primary = primary && { ...primary, nodeId: undefined, epoch: undefined }
   }
 
