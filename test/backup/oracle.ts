@@ -1,16 +1,20 @@
 // Litestream's own code as the judge: its SQLite extension writes a whole restored database (LITESTREAM_HYDRATION) by the plan, merge and
 // decoding of `litestream restore`.
 import { access, copyFile, rm } from 'node:fs/promises'
-import { createRequire } from 'node:module'
 import path from 'node:path'
+import { npmPackage } from '../servers/npm-package.js'
 import type { Teardown } from '../servers/process.js'
 import { temporaryDirectory } from '../servers/programs.js'
 import { run } from '../system/harness.js'
 
-const library = path.join(
-  path.dirname(createRequire(import.meta.url).resolve('litestream-vfs/package.json')),
-  '../litestream-vfs-linux-amd64/litestream-vfs.so',
-)
+const VERSION = '0.5.17'
+/** Go's names of processors. */
+const ARCHITECTURE = process.arch === 'x64' ? 'amd64' : process.arch
+
+async function library(): Promise<string> {
+  const modules = await npmPackage('litestream-vfs', VERSION)
+  return path.join(modules, `litestream-vfs-linux-${ARCHITECTURE}`, 'litestream-vfs.so')
+}
 
 /** What Litestream restores from a URL, as `target`. Throws with what it says when it cannot. */
 export async function litestreamRestore(t: Teardown, url: string, target: string): Promise<void> {
@@ -26,7 +30,7 @@ export async function litestreamRestore(t: Teardown, url: string, target: string
   // Closing the database ends hydration, so all is read once before. (What that finds is not looked at: after a database has shrunk, this
   // version takes it for larger than it is.)
   const script = [
-    `.load ${library} sqlite3_litestreamvfs_init`,
+    `.load ${await library()} sqlite3_litestreamvfs_init`,
     '.open file:restored.db?vfs=litestream',
     'pragma quick_check(1);',
     "select 'opened';",
