@@ -13,12 +13,20 @@ export const litefsScript = fileURLToPath(new URL('../dist/cli/main.js', import.
  * It gets a process group of its own: Ctrl-C reaches us alone, and we stop it in order.
  *
  * @param {string} directory an existing directory on the disk the data shall be on; starts again on what is there
- * @param {{ command?: string[], env?: NodeJS.ProcessEnv, timeoutMs?: number, fuse?: object, data?: object, lease?: object }} [options]
- *   `command`: the application to supervise; `timeoutMs`: for the start, and for the stop; `fuse`, `data`, `lease`: more keys of
+ * @param {{ command?: string[], env?: NodeJS.ProcessEnv, timeoutMs?: number, fuse?: object, data?: object, lease?: object, proxy?: object }} [options]
+ *   `command`: the application to supervise; `timeoutMs`: for the start, and for the stop; `fuse`, `data`, `lease`, `proxy`: more keys of
  *   these sections of the configuration
  */
 export async function startMount(directory, options = {}) {
-  const { command = [], env = process.env, timeoutMs = TIMEOUT_MS, fuse = {}, data = {}, lease = {} } = options
+  const {
+    command = [],
+    env = process.env,
+    timeoutMs = TIMEOUT_MS,
+    fuse = {},
+    data = {},
+    lease = {},
+    proxy = {},
+  } = options
   const mountPath = path.join(directory, 'mount')
   const dataPath = path.join(directory, 'data')
   const configPath = path.join(directory, 'litefs.yml')
@@ -27,6 +35,7 @@ export async function startMount(directory, options = {}) {
     data: { dir: dataPath, ...data },
     http: { addr: '127.0.0.1:0' },
     lease: { type: 'static', candidate: true, ...lease },
+    proxy,
   }
   await mkdir(mountPath, { recursive: true })
   await writeFile(configPath, JSON.stringify(config))

@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { measureFootprint } from './footprint.js'
 import { largeText, measureLarge } from './large.js'
 import { removeDirectory, startMount } from './mount.js'
+import { measureProxy, proxyText } from './proxy.js'
 import { measureReplication, replicationText } from './replication.js'
 import { footprintText, summarize, workloadTable } from './report.js'
 import { measureWorkload } from './rounds.js'
@@ -15,7 +16,7 @@ const usage = `Usage: npm run bench -- [--quick] [--only NAME ...] [--dir NAME=P
 
   --quick          short rounds, done in about three minutes
   --only NAME      only these: ${workloads.map(({ name }) => name).join(', ')}, footprint,
-                   replication (two nodes), large (not part of a usual run: a database of 10 GB, which takes minutes and twice the space)
+                   replication (two nodes), proxy, large (not part of a usual run: a database of 10 GB, which takes minutes and twice the space)
   --large-size GB  another size for large
   --dir NAME=PATH  compare these directories instead (the first is what the others are compared with);
                    databases are made in them and removed again
@@ -26,6 +27,7 @@ temporary files (set TMPDIR to choose the disk).`
 
 const LARGE = 'large'
 const REPLICATION = 'replication'
+const PROXY = 'proxy'
 /** Of the database that a replica fetches, bytes. */
 const REPLICATED_BYTES = { quick: 500e6, full: 1e9 }
 const TMPFS_MAGIC = 0x01021994 // linux/magic.h
@@ -41,7 +43,7 @@ function readArguments() {
       help: { type: 'boolean', default: false },
     },
   })
-  const names = [...workloads.map(({ name }) => name), 'footprint', REPLICATION, LARGE]
+  const names = [...workloads.map(({ name }) => name), 'footprint', REPLICATION, PROXY, LARGE]
   const unknown = values.only.find((name) => !names.includes(name))
   if (unknown !== undefined) throw new Error(`Cannot run "${unknown}": choose from ${names.join(', ')}`)
   return {
@@ -108,6 +110,14 @@ async function benchReplication({ replicatedBytes, timing }, cleanups, signal) {
   return figures
 }
 
+async function benchProxy({ timing }, cleanups, signal) {
+  const base = await mkdtemp(path.join(os.tmpdir(), 'litefs-bench-'))
+  cleanups.push(() => removeDirectory(base))
+  const figures = await measureProxy(base, { ...timing, signal })
+  console.log(`\n${proxyText(figures)}`)
+  return figures
+}
+
 async function benchLarge({ largeBytes, timing }, cleanups, signal) {
   const base = await mkdtemp(path.join(os.tmpdir(), 'litefs-bench-'))
   cleanups.push(() => removeDirectory(base))
@@ -120,16 +130,25 @@ async function benchLarge({ largeBytes, timing }, cleanups, signal) {
 /** @param {AbortSignal} signal */
 async function bench(options, cleanups, signal) {
   printHeader(options.timing)
-  const isUsual = (name) => name !== LARGE && name !== REPLICATION
+  const isUsual = (name) => ![LARGE, REPLICATION, PROXY].includes(name)
   const usual =
     options.only.some(isUsual) || options.only.length === 0 ? await benchUsual(options, cleanups, signal) : {}
   const ownDisk = options.directories.length === 0
   const replication =
     ownDisk && options.wants(REPLICATION) ? await benchReplication(options, cleanups, signal) : undefined
+  const proxy = ownDisk && options.wants(PROXY) ? await benchProxy(options, cleanups, signal) : undefined
   const large = options.largeBytes > 0 ? await benchLarge(options, cleanups, signal) : undefined
   if (options.json) {
     const machine = { node: process.version, kernel: os.release(), cpus: os.cpus().map(({ model }) => model) }
-    const document = { date: new Date().toISOString(), machine, timing: options.timing, ...usual, replication, large }
+    const document = {
+      date: new Date().toISOString(),
+      machine,
+      timing: options.timing,
+      ...usual,
+      replication,
+      proxy,
+      large,
+    }
     await writeFile(options.json, `${JSON.stringify(document, null, 2)}\n`)
   }
 }
