@@ -47,14 +47,15 @@ export function forwardedHeaders(raw: RawHeaders, { address, hops }: Sender): st
   return headers
 }
 
-/** The headers of an answer for the client. */
-export function returnedHeaders(raw: RawHeaders): string[] {
+/** The headers of an answer for the client, but for those called `without`, in lower case. */
+export function returnedHeaders(raw: RawHeaders, without?: string): string[] {
   const ofConnection = namedByConnection(raw)
   const headers: string[] = []
   for (let index = 0; index < raw.length; index += 2) {
     const [name = '', value = ''] = [raw[index], raw[index + 1]]
     const lower = name.toLowerCase()
-    if (!NOT_RETURNED.has(lower) && !ofConnection?.has(lower)) headers.push(name, value)
+    if (NOT_RETURNED.has(lower) || lower === without || ofConnection?.has(lower)) continue
+    headers.push(name, value)
   }
   return headers
 }
@@ -77,10 +78,4 @@ function namedByConnection(raw: RawHeaders): Set<string> | undefined {
 export function hasHeader(raw: RawHeaders, wanted: string): boolean {
   const lower = wanted.toLowerCase()
   return raw.some((name, index) => index % 2 === 0 && name.toLowerCase() === lower)
-}
-
-/** Without the headers of that name. */
-export function withoutHeader(raw: RawHeaders, unwanted: string): string[] {
-  const lower = unwanted.toLowerCase()
-  return raw.filter((_, index) => raw[index - (index % 2)]?.toLowerCase() !== lower)
 }

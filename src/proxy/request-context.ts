@@ -19,9 +19,11 @@ export class RequestContext {
   /** Proxies of other nodes that have handed it on. */
   readonly hops: number
   readonly #open: Set<RequestContext>
-  readonly #gone = new AbortController()
+  /** Made for those who have to wait. */
+  #gone: AbortController | undefined
+  #isGone = false
   readonly #onClose = () => {
-    if (!this.response.writableFinished) this.#gone.abort()
+    if (!this.response.writableFinished) this.abort()
   }
   readonly #body: ReplayableBody | undefined
 
@@ -70,12 +72,20 @@ export class RequestContext {
 
   /** Aborted when the client has gone, until `release`, or by `abort`. */
   get signal(): AbortSignal {
+    this.#gone ??= new AbortController()
+    if (this.#isGone) this.#gone.abort()
     return this.#gone.signal
+  }
+
+  /** Whether `signal` is aborted. */
+  get isGone(): boolean {
+    return this.#isGone
   }
 
   /** Nothing more is to be done for it. */
   abort(): void {
-    this.#gone.abort()
+    this.#isGone = true
+    this.#gone?.abort()
   }
 
   /** The request has had its answer, or has been handed over. */

@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks'
 import { describeError, type Log } from '../log.js'
 import { answer } from './answer.js'
 import type { Accept, Outcome } from './exchange.js'
-import { forwardedHeaders, hasHeader, returnedHeaders, UNPROCESSED_HEADER, withoutHeader } from './headers.js'
+import { forwardedHeaders, hasHeader, returnedHeaders, UNPROCESSED_HEADER } from './headers.js'
 import type { Decision, ProxyMetrics } from './metrics.js'
 import { isRefused, pause } from './origins.js'
 import type { PrimaryAddress, ProxiedNode } from './proxied-node.js'
@@ -110,7 +110,8 @@ export class Router {
   }
 
   /** Undefined once readers of this node see what the client has seen; otherwise it has been answered. */
-  async #waitForTxids({ request, response, signal }: RequestContext): Promise<Decision | undefined> {
+  async #waitForTxids(context: RequestContext): Promise<Decision | undefined> {
+    const { request, response } = context
     const { cookie } = request.headers
     const header = request.headers['litefs-txid']
     if (cookie === undefined && header === undefined) return undefined
@@ -119,7 +120,7 @@ export class Router {
       const missing = [...wanted].filter(([name, txid]) => this.#node.txid(name) < txid)
       if (missing.length === 0) return undefined
       const begunMs = performance.now()
-      const timeout = AbortSignal.any([signal, AbortSignal.timeout(READ_WAIT_MS)])
+      const timeout = AbortSignal.any([context.signal, AbortSignal.timeout(READ_WAIT_MS)])
       const reached = await Promise.all(missing.map(([name, txid]) => this.#node.reached(name, txid, timeout)))
       this.#parts.metrics.wait.observe((performance.now() - begunMs) / 1000)
       if (reached.every(Boolean)) return undefined
@@ -149,11 +150,11 @@ export class Router {
   }
 
   /** Whoever may write, as soon as there is somebody; undefined when there is nobody until the deadline. */
-  async #findPrimary({ signal }: RequestContext, deadlineMs: number): Promise<'self' | PrimaryAddress | undefined> {
+  async #findPrimary(context: RequestContext, deadlineMs: number): Promise<'self' | PrimaryAddress | undefined> {
     for (;;) {
       const primary = this.#node.primary()
       const restMs = deadlineMs - performance.now()
-      if (primary !== undefined || restMs <= 0 || signal.aborted) return primary
+      if (primary !== undefined || restMs <= 0 || context.isGone) return primary
       await this.#node.primaryChanged(restMs)
     }
   }
@@ -187,7 +188,7 @@ export class Router {
     }
     const outcome = await this.#send(served, proxyUrl, context.hops + 1, accept)
     if (outcome.kind !== 'dropped' && outcome.kind !== 'unreached') return this.#conclude(context, outcome, 'forward')
-    if (canWait() && !context.signal.aborted) {
+    if (canWait() && !context.isGone) {
       await this.#node.primaryChanged(RETRY_MS)
       return undefined
     }
@@ -206,7 +207,7 @@ export class Router {
         continue
       }
       const isStarting = outcome.kind === 'unreached' && isRefused(outcome.error)
-      if (!isStarting || performance.now() > deadlineMs || context.signal.aborted) {
+      if (!isStarting || performance.now() > deadlineMs || context.isGone) {
         return this.#conclude(context, outcome, decision)
       }
       await pause(RETRY_MS, context.signal)
@@ -218,9 +219,9 @@ export class Router {
     return send(context, url, forwardedHeaders(request.rawHeaders, { address, hops }), accept)
   }
 
-  #conclude({ response, signal }: RequestContext, outcome: Outcome, decision: Decision): Decision {
+  #conclude({ response, isGone }: RequestContext, outcome: Outcome, decision: Decision): Decision {
     if (outcome.kind === 'relayed' || outcome.kind === 'dropped') return decision
-    if (outcome.kind === 'gone' || signal.aborted) return 'gone'
+    if (outcome.kind === 'gone' || isGone) return 'gone'
     const reason = describeError(outcome.error)
     answer(response, 502, `Proxy error: ${reason}`)
     return 'bad-gateway'
@@ -254,7 +255,7 @@ export class Router {
 
 /** Only a proxy says where the node is. */
 function withTxids(headers: string[], txids: string | undefined): string[] {
-  const returned = withoutHeader(returnedHeaders(headers), TXID_HEADER)
+  const returned = returnedHeaders(headers, TXID_HEADER.toLowerCase())
   if (txids !== undefined) returned.push(TXID_HEADER, txids)
   return returned
 }
