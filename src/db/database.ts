@@ -231,7 +231,12 @@ export class Database {
     this.committer.reception.receiving = on
   }
 
-  /** Whether its rollback journal is of a transaction that began before others took over: it can only be rolled back. */
+  /** Who wrote it is gone: whoever comes next undoes what is going on in its rollback journal. */
+  onlyUndo(): void {
+    this.#rollback.onlyUndo()
+  }
+
+  /** Whether its rollback journal is of a transaction whose writer is gone, or has lost that role: it can only be rolled back. */
   get finishing(): boolean {
     return this.#rollback.finishing
   }

@@ -141,6 +141,8 @@ export class Questions {
     const database = this.#store.getOrCreate(name)
     const { announced, refusal } = database.committer.reception
     database.committer.concludeReceived(applied)
+    // Readers meet the journal of an applier that was killed before the next one does.
+    if (!applied) database.onlyUndo()
     await this.#store.settle(database)
     const { position } = database
     this.#board.updateAll(this.#store)

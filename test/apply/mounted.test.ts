@@ -1,6 +1,7 @@
 // The applier on a mount: readers there, writers there, and the LTX files that the node keeps.
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import t from 'tap'
@@ -11,6 +12,27 @@ import { Primary } from './primary.js'
 import { connect, startReader } from './readers.js'
 
 needsMounting()
+
+t.test('readers undo what an applier has left that was killed', async (t) => {
+  const base = mkdtempSync(path.join(tmpdir(), 'litefs-mounted-'))
+  t.teardown(() => rmSync(base, { recursive: true, force: true }))
+  const node = await startNode(t, base)
+  const primary = new Primary(path.join(base, 'primary.db'), ['synchronous = OFF', 'journal_mode = DELETE'])
+  const file = path.join(node.dir, 'db')
+  await node.ask(applying(primary, primary.createAccounts()))
+  const reader = await startReader(t, file, 0)
+  for (let round = 0; round < 3; round++) {
+    const { size } = await stat(file)
+    const large = primary.run(() => primary.db.exec(`CREATE TABLE large${round} AS SELECT randomblob(20000000) AS b`))
+    const sending = node.ask(applying(primary, large))
+    while ((await stat(file)).size < size + (1 << 20));
+    await node.ask({ kill: true })
+    await sending
+  }
+  t.strictSame((await reader.end()).problems, [])
+  await node.stop()
+  primary.db.close()
+})
 
 for (const mode of ['WAL', 'DELETE'] as const) {
   t.test(`a replica's mount, ${mode}`, async (t) => {

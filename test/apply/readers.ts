@@ -26,6 +26,7 @@ export interface Reader {
 export async function startReader(t: Test, file: string, holdMs: number): Promise<Reader> {
   const child = spawn(process.execPath, [script, file, String(holdMs)], { stdio: ['pipe', 'pipe', 'inherit'] })
   t.teardown(() => child.kill('SIGKILL'))
+  const closed = once(child, 'close')
   const lines = createInterface(child.stdout)
   let printed = ''
   lines.on('line', (line) => {
@@ -35,7 +36,8 @@ export async function startReader(t: Test, file: string, holdMs: number): Promis
   return {
     end: async () => {
       child.stdin.end()
-      await once(child, 'close')
+      const [code, signal] = await closed
+      if (code !== 0) throw new Error(`the reader ended with ${signal ?? `code ${code}`}`)
       return JSON.parse(printed) as Seen
     },
   }
@@ -55,9 +57,13 @@ export interface Connection {
 export function connect(t: Test, file: string): Connection {
   const child = fork(connectionScript, [file], { execArgv: [], serialization: 'advanced' })
   t.teardown(() => child.kill('SIGKILL'))
+  const died = once(child, 'exit').then(([code, signal]) => {
+    throw new Error(`the connection ended with ${signal ?? `code ${code}`}`)
+  })
+  died.catch(() => {})
   const ask = async (sql: string): Promise<unknown> => {
     child.send(sql)
-    const [answer] = (await once(child, 'message')) as [{ result?: unknown; error?: string }]
+    const [answer] = (await Promise.race([once(child, 'message'), died])) as [{ result?: unknown; error?: string }]
     if (answer.error !== undefined) throw new Error(`${sql}: ${answer.error}`)
     return answer.result
   }
