@@ -210,23 +210,22 @@ export class Database {
     this.ended()
   }
 
-  /** Nobody can write any more, whoever has files open. Throws a system error when what was captured cannot be written to the database. */
+  /**
+   * Nobody can write any more, whoever has files open. A transaction that runs is given up: of its pages in memory the disk has nothing.
+   * Throws a system error when what was captured cannot be written to the database.
+   */
   ended(): void {
-    // A transaction that runs is given up: of its pages in memory the disk has nothing.
     if (!this.#rollback.hot) this.files.flush('database')
     if (!this.unjournaled) return
     if (this.files.isCutShort()) this.#watcher.cutShort(this)
     else this.#journal.finish(!this.committer.reception.receiving)
   }
 
-  /**
-   * From now on this node takes transactions from another one only, or makes its own again. Captures what was written without a journal:
-   * its writer believes in it.
-   */
+  /** From now on this node takes transactions from another one only, or makes its own again. What had no journal is captured: it is believed in. */
   receive(on: boolean): void {
     if (on && !this.committer.reception.receiving) {
       this.ended()
-      this.#rollback.onlyUndo()
+      this.onlyUndo()
     }
     this.committer.reception.receiving = on
   }

@@ -20,7 +20,7 @@ t.test('names that look like side files of no database are names', async (t) => 
   for (const name of ['..-journal', '.-wal', '-wal', '..-shm', '.-pos', '...-journal']) {
     await run('sh', ['-c', `touch "$1" && rm "$1"`, 'sh', path.join(mount.dir, name)])
   }
-  t.same((await readdir(mount.dataDir)).sort(), ['clusterid', 'dbs', 'files', 'lock', 'ltxlog'])
+  t.same((await readdir(mount.dataDir)).sort(), ['clusterid', 'dbs', 'epoch', 'files', 'lock', 'ltxlog'])
   await agree(t, mount, 'a.db')
 })
 
