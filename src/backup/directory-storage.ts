@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs'
 import fs, { type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
+import { syncNames } from '../db/sync-names.js'
 import { type Content, type ListOptions, type Storage, StorageError, type StoredFile } from './storage.js'
 
 const TEMPORARY = /\.tmp$/
@@ -100,7 +101,7 @@ export class DirectoryStorage implements Storage {
       const handle = await fs.open(temporary, 'wx', 0o644)
       try {
         const result = await put(temporary, handle)
-        await syncDirectory(path.dirname(file))
+        await syncNames(path.dirname(file))
         return result
       } finally {
         await handle.close()
@@ -134,16 +135,7 @@ async function makeDirectory(directory: string): Promise<void> {
   const first = await fs.mkdir(directory, { recursive: true })
   if (first === undefined) return
   for (let made = directory; made.length >= first.length; made = path.dirname(made)) {
-    await syncDirectory(path.dirname(made))
-  }
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await fs.open(directory)
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
+    await syncNames(path.dirname(made))
   }
 }
 

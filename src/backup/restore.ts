@@ -3,6 +3,7 @@ import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { openLtxFile } from '../db/ltx-file.js'
 import { openMergeOf } from '../db/ltx-merge.js'
+import { replaceDatabase } from '../db/replace-database.js'
 import { checksumFromHalves, lockPage } from '../ltx/checksum.js'
 import { LtxError } from '../ltx/error.js'
 import type { LtxHeader } from '../ltx/header.js'
@@ -41,7 +42,7 @@ export interface RestoredDatabase {
 /**
  * Makes the database that the files of a plan come to, at `output`, which is replaced. All is fetched and written in a directory beside it and
  * checked: each file's checksum, that pages and files are complete and, in backups of ours, the checksum of the database. Then the file is
- * renamed; when anything fails, `output` is as before. Takes the disk space of the files and of the database, and little memory.
+ * renamed, and `output`'s journal and WAL go; when anything fails before that, all is as before. Takes the disk space of the files and of the database, and little memory.
  */
 export async function restoreDatabase(
   from: BackupPath,
@@ -57,8 +58,7 @@ export async function restoreDatabase(
     const database = path.join(directory, 'database')
     const restored = await mergeInto(database, from, numbered, directory, options.signal)
     await options.check(database)
-    await fs.rename(database, output)
-    await syncDirectory(parent)
+    await replaceDatabase(database, output)
     return restored
   } finally {
     await fs.rm(directory, { recursive: true, force: true })
@@ -164,13 +164,4 @@ function named(reader: LtxReader, url: string): LtxReader {
 
 function reasonOf(error: LtxError): string {
   return error.cause instanceof LtxError ? error.cause.message : error.message
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await fs.open(directory)
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
 }

@@ -3,6 +3,7 @@ import fs, { type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { Command } from 'commander'
+import { replaceDatabase } from '../db/replace-database.js'
 import { readDatabaseShape } from '../import/database-shape.js'
 import { interruptible } from './interruption.js'
 import { type NodeOptions, nodeOf, withNodeOptions } from './node-options.js'
@@ -14,7 +15,6 @@ interface ExportOptions extends NodeOptions {
 
 /** What a new file may at most be; the umask takes from it. */
 const NEW_FILE_MODE = 0o666
-const SIDE_FILES = ['-wal', '-shm', '-journal']
 
 /** `litefs export -name DB PATH`: a consistent SQLite file of a database, while its writers go on. */
 export function exportCommand(): Command {
@@ -46,7 +46,7 @@ async function exportDatabase(target: string, options: ExportOptions, signal: Ab
     } finally {
       await handle.close()
     }
-    await replace(temporary, file)
+    await replaceDatabase(temporary, file)
   } catch (error) {
     await fs.rm(temporary, { force: true })
     throw signal.aborted ? signal.reason : new Error(`Cannot export ${name} to ${target}`, { cause: error })
@@ -71,22 +71,5 @@ async function resolveTarget(target: string): Promise<{ file: string; mode: numb
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return { file: target, mode: undefined }
     throw new Error(`Cannot write ${target}`, { cause: error })
-  }
-}
-
-/** The side files go first: a journal or WAL of the old file would be played into the new one. */
-async function replace(temporary: string, file: string): Promise<void> {
-  for (const suffix of SIDE_FILES) await fs.rm(file + suffix, { force: true })
-  await syncDirectory(path.dirname(file))
-  await fs.rename(temporary, file)
-  await syncDirectory(path.dirname(file))
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await fs.open(directory)
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
   }
 }

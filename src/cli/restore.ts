@@ -22,8 +22,6 @@ interface Options {
   readonly expandEnv: boolean
 }
 
-const SIDE_FILES = ['-wal', '-shm', '-journal']
-
 /** `litefs restore [options] DB|URL`: a database from its backup, as of any time that this has. */
 export function restoreCommand(): Command {
   return new Command('restore')
@@ -114,12 +112,9 @@ async function fetchAndCheck(
       signal,
       onBytes: (count) => progress.add(count),
       check: async (file) => {
-        if (options.integrityCheck !== 'none') {
-          progress.say('integrity check')
-          await checkIntegrity(file, options.integrityCheck)
-        }
-        // Before the file has its name: a journal or WAL of another one would be played into it.
-        for (const suffix of SIDE_FILES) await fs.rm(output + suffix, { force: true })
+        if (options.integrityCheck === 'none') return
+        progress.say('integrity check')
+        await checkIntegrity(file, options.integrityCheck)
       },
     })
   } catch (error) {
