@@ -24,7 +24,7 @@ export interface LtxSink {
 
 /**
  * Collects the bytes of one LTX file after the other: in memory, and from MEMORY_LIMIT on in a temporary file beside its final place.
- * One that is on the disk already is adopted instead. Each ends with `store` or `discard`.
+ * One that is on the disk already is taken as it is. Each ends with `store` or `discard`.
  */
 export class LtxSpool {
   readonly #temporary: string
@@ -45,11 +45,12 @@ export class LtxSpool {
   }
 
   /**
-   * Takes a whole file that is on the same disk already, without copying it. It may then lose the name that it has. Throws a system error.
+   * Takes a whole file that is on the disk already, without copying it where the file system can. It may then lose the name that it has. Throws
+   * a system error.
    */
-  adopt(file: string): void {
+  take(file: string): void {
     fs.rmSync(this.#temporary, { force: true })
-    fs.linkSync(file, this.#temporary)
+    linkOrCopy(file, this.#temporary)
     this.#fd = fs.openSync(this.#temporary, 'r+')
     fs.fchmodSync(this.#fd, FILE_MODE)
   }
@@ -110,6 +111,17 @@ export class LtxSpool {
     if (this.#fd === undefined) return
     fs.closeSync(this.#fd)
     this.#fd = undefined
+  }
+}
+
+/** Not every file system has hard links. Throws a system error. */
+function linkOrCopy(file: string, target: string): void {
+  try {
+    fs.linkSync(file, target)
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+    if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EXDEV'].includes(code)) throw error
+    fs.copyFileSync(file, target)
   }
 }
 

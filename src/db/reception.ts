@@ -129,7 +129,7 @@ export class Reception {
 export function spoolReceived(body: LtxBody, spool: LtxSpool): void {
   assert(!('run' in body), 'each file is stored by itself')
   if ('bytes' in body) spool.write(body.bytes)
-  else spool.adopt(body.path)
+  else spool.take(body.path)
 }
 
 /** Takes the pages of a transaction for which there is a file already. */
