@@ -12,9 +12,11 @@ const demo = fileURLToPath(new URL('../../examples/demo.js', import.meta.url))
 const IS_UP = /the application: [^\n]*\n/
 
 t.test('the demo stays up for whoever is at a terminal, and verifies what he did', { timeout: 120_000 }, async (t) => {
-  const command = `${process.execPath} ${demo}; echo "It ended with code $?"` // said on its terminal: script can lose the code
+  // The code is said on its terminal, since script can lose it; Ctrl-C would end a shell that has no trap for it.
+  const command = `trap : INT; ${process.execPath} ${demo}; echo "It ended with code $?"`
   const child = spawn('script', ['-qc', command, '/dev/null'], {
     stdio: ['pipe', 'pipe', 'pipe'],
+    env: { ...process.env, SHELL: '/bin/sh' },
   })
   t.teardown(() => child.kill('SIGTERM'))
   let printed = ''
