@@ -13,6 +13,7 @@ import type { BackupSource } from './backup/source.js'
 import { joinKey, type Storage } from './backup/storage.js'
 import { storageAccess } from './backup-access.js'
 import type { Config } from './config/schema.js'
+import { syncNames } from './db/sync-names.js'
 import type { Log } from './log.js'
 import { formatTxid } from './ltx/names.js'
 
@@ -49,21 +50,31 @@ function backupTimes(backup: Config['backup']): BackupTimes {
 export type ImportDatabase = (name: string, content: Readable) => Promise<unknown>
 
 /**
- * Brings every database of the backup into a node that has none, each as one transaction. Rejects, naming the database, when one of them cannot
- * be restored: an application must not begin with half of its data.
+ * Brings every database of the backup into a node that has none, each as one transaction. Where that failed before, or was killed, it goes on
+ * with those that are not among the `present` ones. Rejects, naming the database, when one of them cannot be restored: an application must
+ * not begin with half of its data.
  */
-export async function restoreAll(config: Config, log: Log, importDatabase: ImportDatabase): Promise<void> {
+export async function restoreAll(
+  config: Config,
+  log: Log,
+  present: readonly string[],
+  importDatabase: ImportDatabase,
+): Promise<void> {
   const { backup } = config
+  const dataDir = path.resolve(config.data.dir)
+  // It is there until all of them are, and so tells the next run.
+  const directory = path.join(dataDir, 'restoring')
+  if (present.length > 0 && !fs.existsSync(directory)) return
   const storage = await openStorage(backup.url, storageAccess(backup), process.env)
-  const directory = path.join(path.resolve(config.data.dir), 'restoring')
   try {
-    await rm(directory, { recursive: true, force: true })
     await mkdir(directory, { recursive: true })
+    await syncNames(dataDir)
     for (const name of await backedUpDatabases(storage)) {
+      if (present.includes(name)) continue
       await restoreOne(new BackupPath(storage, name), name, path.join(directory, 'database'), log, importDatabase)
     }
+    await rm(directory, { recursive: true })
   } finally {
-    await rm(directory, { recursive: true, force: true })
     await storage.close()
   }
 }

@@ -78,8 +78,9 @@ export class PrimaryBackup {
     if (serving === undefined) await this.#end(false)
     if (serving !== undefined && this.#loop === undefined) {
       serving.signal.addEventListener('abort', () => this.#look(), { once: true })
-      if (this.#config.backup['restore-if-db-not-exists'] && (await thread.ask({ kind: 'databases' })).length === 0) {
-        await restoreAll(this.#config, log, (name, content) => local.importDatabase(name, content))
+      if (this.#config.backup['restore-if-db-not-exists']) {
+        const present = (await thread.ask({ kind: 'databases' })).map(({ name }) => name)
+        await restoreAll(this.#config, log, present, (name, content) => local.importDatabase(name, content))
       }
       const { source } = local
       const onBackedUp = (name: string, txid: bigint) => source.highWater(name, txid)

@@ -36,7 +36,7 @@ const importTable: Record<string, string[]> = {
   store: ['db', 'ltx', 'sqlite', 'native', 'log'],
   backup: ['db', 'ltx', 'native', 'log'],
   'backup-access': ['backup', 'config'],
-  'node-backup': ['backup-access', 'backup', 'config', 'ltx', 'log'],
+  'node-backup': ['backup-access', 'backup', 'config', 'db', 'ltx', 'log'],
   apply: ['mount', 'db', 'ltx', 'sqlite', 'native', 'log'],
   mount: ['fence', 'fuse', 'store', 'db', 'sqlite', 'ltx', 'native', 'log', 'trace'],
   replication: ['store', 'db', 'ltx', 'log'],

@@ -101,6 +101,42 @@ t.test('a node goes on where another stopped, and begins from the backup alone',
   t.strictSame(await names(path.join(fresh.dataDir, 'backup')), [], 'nothing is left in the data directory')
 })
 
+t.test('a restore of several databases that fails in the middle is finished by the next start', async (t) => {
+  const backup = path.join(t.testdir(), 'backup')
+  const mount = await startMount(t, { configExtra: backupConfig(backup, { levels: [], 'l0-retention': '0s' }) })
+  for (const name of ['a.db', 'b.db', 'c.db']) {
+    await sql(path.join(mount.dir, name), `create table t(a); insert into t values ('${name}')`)
+    await backedUp(mount, name)
+  }
+  t.equal(await mount.stop(), 0)
+  const [first = ''] = await names(path.join(backup, 'b.db/ltx/0'))
+  const damaged = path.join(backup, 'b.db/ltx/0', first)
+  const sound = await readFile(damaged)
+  await writeFile(
+    damaged,
+    sound.map((byte, i) => (i === sound.length >> 1 ? byte ^ 1 : byte)),
+  )
+
+  const configExtra = backupConfig(backup, { 'restore-if-db-not-exists': true })
+  const dataDir = path.join(t.testdirName, 'data')
+  const started = startMount(t, { configExtra, dataDir, args: ['--', 'echo', 'the application began'] })
+  const { message } = await started.then(
+    () => t.fail('it started'),
+    (error) => error,
+  )
+  t.match(message, 'a.db restored from')
+  t.match(message, 'Cannot restore b.db from')
+  t.notMatch(message, 'the application began')
+  await writeFile(damaged, sound)
+  const again = await startMount(t, { configExtra, dataDir })
+  await again.waitForLine('c.db restored from')
+  for (const name of ['a.db', 'b.db', 'c.db']) {
+    t.equal(await sql(path.join(again.dir, name), 'select a from t'), `${name}\n`)
+  }
+  t.equal(await again.stop(), 0)
+  t.notOk(existsSync(path.join(dataDir, 'restoring')))
+})
+
 t.test('uploads are merged and removed, and every point within the retention stays', async (t) => {
   const backup = path.join(t.testdir(), 'backup')
   const url = `file://${backup}/my.db`
