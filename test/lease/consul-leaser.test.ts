@@ -121,8 +121,13 @@ t.test('a token and a prefix', async (t) => {
   await t.rejects(elsewhere.acquire(node('one'), 0n, signal), remedy)
   await t.rejects(elsewhere.primary(signal), remedy)
   const unknown = leaserAt(`http://:wrong-token@127.0.0.1:${port}/app`)
-  for (const call of [unknown.acquire(node('two'), 0n, signal), unknown.primary(signal), unknown.clusterId(signal)]) {
-    const error = await call.then(
+  const calls: (() => Promise<unknown>)[] = [
+    () => unknown.acquire(node('two'), 0n, signal),
+    () => unknown.primary(signal),
+    () => unknown.clusterId(signal),
+  ]
+  for (const call of calls) {
+    const error = await call().then(
       () => new Error('it was let in'),
       (reason: Error) => reason,
     )
