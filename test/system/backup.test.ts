@@ -109,13 +109,17 @@ t.test('a restore of several databases that fails in the middle is finished by t
     await backedUp(mount, name)
   }
   t.equal(await mount.stop(), 0)
-  const [first = ''] = await names(path.join(backup, 'b.db/ltx/0'))
-  const damaged = path.join(backup, 'b.db/ltx/0', first)
-  const sound = await readFile(damaged)
-  await writeFile(
-    damaged,
-    sound.map((byte, i) => (i === sound.length >> 1 ? byte ^ 1 : byte)),
-  )
+  // Of every level: whether there is a snapshot of it already is a matter of time.
+  const levels = await readdir(path.join(backup, 'b.db/ltx'))
+  const files = await Promise.all(levels.map((level) => names(path.join(backup, 'b.db/ltx', level))))
+  const paths = levels.flatMap((level, i) => (files[i] ?? []).map((name) => path.join(backup, 'b.db/ltx', level, name)))
+  const sound = await Promise.all(paths.map((file) => readFile(file)))
+  for (const [i, content] of sound.entries()) {
+    await writeFile(
+      paths[i] ?? '',
+      content.map((byte, at) => (at === content.length >> 1 ? byte ^ 1 : byte)),
+    )
+  }
 
   const configExtra = backupConfig(backup, { 'restore-if-db-not-exists': true })
   const dataDir = path.join(t.testdirName, 'data')
@@ -127,7 +131,7 @@ t.test('a restore of several databases that fails in the middle is finished by t
   t.match(message, 'a.db restored from')
   t.match(message, 'Cannot restore b.db from')
   t.notMatch(message, 'the application began')
-  await writeFile(damaged, sound)
+  for (const [i, content] of sound.entries()) await writeFile(paths[i] ?? '', content)
   const again = await startMount(t, { configExtra, dataDir })
   await again.waitForLine('c.db restored from')
   for (const name of ['a.db', 'b.db', 'c.db']) {
