@@ -6,6 +6,7 @@ import type { Log } from './log.js'
 import type { FileSystemThread } from './mount/file-system-thread.js'
 import type { PositionBoard } from './mount/position-board.js'
 import type { NodeRoles } from './node-roles.js'
+import type { OpenWrites } from './open-writes.js'
 import { ProxyMetrics } from './proxy/metrics.js'
 import type { PrimaryAddress, ProxiedNode } from './proxy/proxied-node.js'
 import { type RunningProxy, serveProxy } from './proxy/server.js'
@@ -15,6 +16,7 @@ export interface LocalProxyParts {
   /** Of the databases in `proxy.db`. */
   readonly board: PositionBoard
   readonly roles: NodeRoles
+  readonly writes: OpenWrites
   /** Of the metrics that the node shows. */
   readonly registry: Registry
 }
@@ -22,7 +24,7 @@ export interface LocalProxyParts {
 /** Serves the proxy that the configuration describes. Rejects when its address cannot be had. */
 export async function startProxy(
   { proxy }: Config,
-  { thread, board, roles, registry }: LocalProxyParts,
+  { thread, board, roles, writes, registry }: LocalProxyParts,
   log: Log,
 ): Promise<RunningProxy> {
   const address = parseAddress(proxy.addr)
@@ -30,14 +32,16 @@ export async function startProxy(
     hostname,
     proxyUrl: proxyUrl ?? proxyBeside(url, address.port),
   })
+  const primary = () => {
+    const { kind } = roles.runner.state
+    // The lease goes to another node, or cannot be renewed.
+    if (kind === 'handing' || kind === 'suspended') return undefined
+    if (roles.serving !== undefined) return 'self'
+    return roles.primary && addressOf(roles.primary)
+  }
   const node: ProxiedNode = {
-    primary: () => {
-      const { kind } = roles.runner.state
-      // The lease goes to another node, or cannot be renewed.
-      if (kind === 'handing' || kind === 'suspended') return undefined
-      if (roles.serving !== undefined) return 'self'
-      return roles.primary && addressOf(roles.primary)
-    },
+    primary,
+    beginWrite: () => (primary() === 'self' ? writes.begin() : undefined),
     primaryChanged: (timeoutMs) => roleChanged(roles, timeoutMs),
     lagMs: () => roles.role().lagMs,
     databases: board.names,

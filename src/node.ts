@@ -12,6 +12,7 @@ import { type FileSystemThread, startFileSystemThread } from './mount/file-syste
 import { PositionBoard } from './mount/position-board.js'
 import { exposure, type NodeAccess, nodeAccess } from './node-access.js'
 import type { NodeRoles } from './node-roles.js'
+import { OpenWrites } from './open-writes.js'
 import type { PrimaryBackup } from './primary-backup.js'
 import type { RunningProxy } from './proxy/server.js'
 import { Identity } from './store/identity.js'
@@ -65,7 +66,8 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
     await thread.stop()
     throw error
   }
-  const node = await startCluster(config, { thread, fence, identity, access }, log).catch(async (error) => {
+  const writes = new OpenWrites()
+  const node = await startCluster(config, { thread, fence, identity, writes, access }, log).catch(async (error) => {
     await stop(mountDir, thread, log)
     throw error
   })
@@ -87,7 +89,8 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
     openProxy: async () => {
       if (proxy.target === '') return
       const { startProxy } = await import('./local-proxy.js')
-      running = await startProxy(config, { thread, board, roles: node.roles, registry: node.server.registry }, log)
+      const { roles, server } = node
+      running = await startProxy(config, { thread, board, roles, writes, registry: server.registry }, log)
     },
     closeProxy,
   }
@@ -124,6 +127,7 @@ interface MountedParts {
   readonly thread: FileSystemThread
   readonly fence: Fence
   readonly identity: Identity
+  readonly writes: OpenWrites
   readonly access: NodeAccess
 }
 

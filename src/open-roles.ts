@@ -9,6 +9,7 @@ import { formatNodeId } from './local-node.js'
 import type { Log } from './log.js'
 import type { FileSystemThread } from './mount/file-system-thread.js'
 import { NodeRoles } from './node-roles.js'
+import type { OpenWrites } from './open-writes.js'
 import { ConnectedReplicas } from './replication/connected-replicas.js'
 import { RoleSwitch } from './role-switch.js'
 import { Epoch } from './store/epoch.js'
@@ -18,6 +19,7 @@ export interface RolesParts {
   readonly thread: FileSystemThread
   readonly fence: Fence
   readonly identity: Identity
+  readonly writes: OpenWrites
   /** How other nodes are called. */
   readonly access: PeerAccess
 }
@@ -25,7 +27,7 @@ export interface RolesParts {
 /** What gives this node its role, by its configuration, and those that follow it. It is a replica of nobody, and its mount must be served. */
 export async function openRoles(
   { lease, data, fuse, proxy }: Config,
-  { thread, fence, identity, access }: RolesParts,
+  { thread, fence, identity, writes, access }: RolesParts,
   log: Log,
 ): Promise<{ roles: NodeRoles; replicas: ConnectedReplicas }> {
   const isStatic = lease.type === 'static'
@@ -41,6 +43,7 @@ export async function openRoles(
     thread,
     fence,
     mountDir: path.resolve(fuse.dir),
+    writes,
     countsEpochs: !isStatic,
     log,
     replica: {

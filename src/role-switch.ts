@@ -7,6 +7,7 @@ import type { PrimaryInfo } from './lease/leaser.js'
 import type { Term } from './lease/role-terms.js'
 import { describeError, type Log } from './log.js'
 import type { FileSystemThread } from './mount/file-system-thread.js'
+import type { OpenWrites } from './open-writes.js'
 import { Replica, type ReplicaOptions } from './replica.js'
 import type { ConnectedReplica } from './replication/connected-replicas.js'
 
@@ -15,6 +16,8 @@ export interface RoleSwitchParts {
   readonly fence: Fence
   readonly mountDir: string
   readonly replica: ReplicaOptions
+  /** Through the proxy, which begins no more of them while the lease is handed over. */
+  readonly writes: OpenWrites
   /** Of a static lease there is one only, which is not counted. */
   readonly countsEpochs: boolean
   readonly log: Log
@@ -22,6 +25,8 @@ export interface RoleSwitchParts {
 
 /** How long the applier waits for readers that keep a database in a rollback mode locked, milliseconds. */
 const BUSY_TIMEOUT_MS = 60_000
+/** How long requests that may write are waited for before the lease is handed over, milliseconds: after that they are refused. */
+const REQUESTS_MS = 2000
 /** How long writers that are at work are waited for before the lease is handed over, milliseconds. */
 const WRITERS_MS = 2000
 /** How long the node that gets the lease may take to be sent what it lacks, milliseconds: nobody can write meanwhile. */
@@ -111,9 +116,13 @@ export class RoleSwitch {
    * what it lacks, and then the lease. Resolves to false where that did not happen: nobody can write here all the same.
    */
   async handOver(to: ConnectedReplica, leaseId: string, renew: () => Promise<boolean>): Promise<boolean> {
-    const { thread, fence, log } = this.#parts
+    const { thread, fence, log, writes } = this.#parts
     let names: readonly string[] = []
     try {
+      if (writes.count > 0) {
+        if (!(await renew())) return false
+        await writes.ended(REQUESTS_MS)
+      }
       // The other one then has nearly the whole of a lease before it.
       if (!(await renew())) return false
       names = (await thread.ask({ kind: 'databases' })).filter(({ isOpen }) => isOpen).map(({ name }) => name)

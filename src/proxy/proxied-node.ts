@@ -2,6 +2,8 @@
 export interface ProxiedNode {
   /** Who may write now: this node, another one, or nobody that is known. */
   primary(): 'self' | PrimaryAddress | undefined
+  /** Before the application is asked to write; call what it gives when it has answered. Undefined while this node is no primary. */
+  beginWrite(): (() => void) | undefined
   /** Resolves when that may have changed, after `timeoutMs` milliseconds at the latest. */
   primaryChanged(timeoutMs: number): Promise<void>
   /** How far this node is behind the primary, milliseconds; undefined before it ever had everything. */

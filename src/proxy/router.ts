@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { performance } from 'node:perf_hooks'
 import { describeError, type Log } from '../log.js'
@@ -99,7 +100,7 @@ export class Router {
     const waited = await this.#waitForTxids(served.context)
     if (waited !== undefined) return waited
     const refusedBefore = this.#node.refusedWrites()
-    const detects = this.#settings.detectWrites && this.#node.primary() !== 'self' && !served.context.hasBody
+    const detects = this.#settings.detectWrites && !served.context.hasBody
     let hasWritten = false
     const accept: Accept = (_, headers) => {
       hasWritten = detects && this.#node.refusedWrites() !== refusedBefore
@@ -138,7 +139,11 @@ export class Router {
     const deadlineMs = begunMs + this.#settings.primaryRedirectTimeoutMs
     for (;;) {
       const primary = await this.#findPrimary(served.context, deadlineMs)
-      if (primary === 'self') return await this.#toTarget(served, (_, headers) => this.#withCookie(headers), 'write')
+      if (primary === 'self') {
+        const decision = await this.#writeHere(served)
+        if (decision === undefined) continue
+        return decision
+      }
       const answered =
         primary === undefined ? this.#noPrimary(served.context) : this.#notForwarded(served.context, primary)
       if (primary === undefined || answered !== undefined) return answered ?? 'no-primary'
@@ -146,6 +151,22 @@ export class Router {
       if (decision === undefined) continue
       this.#parts.metrics.forward.observe((performance.now() - begunMs) / 1000)
       return decision
+    }
+  }
+
+  /** Undefined when this node is the primary no more, and the application has not been asked. */
+  async #writeHere(served: Served): Promise<Decision | undefined> {
+    const end = this.#node.beginWrite()
+    if (end === undefined) return undefined
+    try {
+      const outcome = await this.#askTarget(
+        served,
+        (_, headers) => this.#withCookie(headers),
+        () => this.#node.primary() === 'self',
+      )
+      return outcome && this.#conclude(served.context, outcome, 'write')
+    } finally {
+      end()
     }
   }
 
@@ -195,8 +216,14 @@ export class Router {
     return this.#noPrimary(context, outcome.kind === 'unreached' ? outcome.error : undefined)
   }
 
-  /** Sends a request to the application, as soon as that is there. */
   async #toTarget(served: Served, accept: Accept, decision: Decision): Promise<Decision> {
+    const outcome = await this.#askTarget(served, accept, () => true)
+    assert(outcome !== undefined)
+    return this.#conclude(served.context, outcome, decision)
+  }
+
+  /** Sends a request to the application, as soon as that is there; undefined where it was not there until `isOurs` was false. */
+  async #askTarget(served: Served, accept: Accept, isOurs: () => boolean): Promise<Outcome | undefined> {
     const { context } = served
     const deadlineMs = performance.now() + STARTING_MS
     for (let retried = false; ; ) {
@@ -207,10 +234,9 @@ export class Router {
         continue
       }
       const isStarting = outcome.kind === 'unreached' && isRefused(outcome.error)
-      if (!isStarting || performance.now() > deadlineMs || context.isGone) {
-        return this.#conclude(context, outcome, decision)
-      }
+      if (!isStarting || performance.now() > deadlineMs || context.isGone) return outcome
       await pause(RETRY_MS, context.signal)
+      if (!isOurs()) return undefined
     }
   }
 

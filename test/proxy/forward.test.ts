@@ -1,6 +1,7 @@
 // Writes that a replica hands on to the primary's proxy, and what happens while the primary changes.
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { freePort } from '../system/replicas.js'
 import { decided, echo, startTarget, startTestProxy } from './proxied.js'
 
 async function pair(t: Test, target = echo, settings = {}) {
@@ -72,6 +73,36 @@ t.test('a write waits for the new primary', async (t) => {
     t.match(await (await answer).json(), { body: 'mine' })
   })
 })
+
+t.test(
+  'a write is under way until the application has answered, and it is handed on if that has not even started',
+  async (t) => {
+    const { primary } = await pair(t)
+    const port = await freePort()
+    const starting = await startTestProxy(t, `http://127.0.0.1:${port}`)
+    const answer = fetch(starting.url, { method: 'POST', body: 'early' })
+    while (starting.node.writes.count === 0) await delay(5)
+    starting.node.become({ hostname: 'first', proxyUrl: primary.url })
+    t.match(await (await answer).json(), { body: 'early' }, 'by the primary')
+    t.equal(starting.node.writes.count, 0)
+
+    let finish = () => {}
+    const slow = await startTarget(t, (_, response) => {
+      finish = () => response.end('done')
+      response.flushHeaders()
+    })
+    const { node, url } = await startTestProxy(t, slow)
+    const posted = await fetch(url, { method: 'POST' })
+    t.equal(node.writes.count, 1)
+    const ended = node.writes.ended(10_000)
+    await node.writes.ended(20) // patience has an end
+    t.equal(node.writes.count, 1)
+    finish()
+    t.equal(await posted.text(), 'done')
+    await ended
+    t.equal(node.writes.count, 0)
+  },
+)
 
 t.test('a write without a new primary in time is refused', async (t) => {
   const { replica } = await pair(t, echo, { primaryRedirectTimeoutMs: 300 })

@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers'
 import { Registry } from 'prom-client'
 import type { Test } from 'tap'
 import { PositionBoard } from '../../src/mount/position-board.js'
+import { OpenWrites } from '../../src/open-writes.js'
 import { ProxyMetrics } from '../../src/proxy/metrics.js'
 import type { PrimaryAddress, ProxiedNode } from '../../src/proxy/proxied-node.js'
 import type { ProxySettings } from '../../src/proxy/router.js'
@@ -16,6 +17,7 @@ export class TestNode implements ProxiedNode {
   readonly databases: readonly string[]
   role: 'self' | PrimaryAddress | undefined = 'self'
   lag: number | undefined = 0
+  readonly writes = new OpenWrites()
   #changed: (() => void)[] = []
 
   constructor(databases: readonly string[]) {
@@ -24,6 +26,7 @@ export class TestNode implements ProxiedNode {
   }
 
   primary = () => this.role
+  beginWrite = () => (this.role === 'self' ? this.writes.begin() : undefined)
   lagMs = () => this.lag
   txid = (name: string) => this.board.txid(name)
   reached = (name: string, txid: bigint, signal: AbortSignal) => this.board.reached(name, txid, signal)

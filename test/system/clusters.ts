@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { startConsul } from '../servers/consul.js'
 import { startEtcd } from '../servers/etcd.js'
-import { type Mount, startMount } from './harness.js'
+import { type Mount, type MountOptions, startMount } from './harness.js'
 import { contentHash, sqlite } from './judges.js'
 import { eventually, freePort, inSync } from './replicas.js'
 
@@ -27,6 +27,17 @@ export interface Info {
   readonly primary: { readonly hostname: string }
 }
 
+/** What a node of a cluster is started with beside its lease. */
+export type Equip = (place: Place) => Pick<MountOptions, 'args' | 'configExtra'>
+
+interface PlaceOptions {
+  readonly hostname: string
+  readonly url: string
+  readonly base: string
+  readonly lease: object
+  readonly equip: Equip
+}
+
 /** One place for a node, which may run or not. */
 export class Place {
   readonly hostname: string
@@ -35,11 +46,13 @@ export class Place {
   readonly dataDir: string
   readonly #t: Test
   readonly #lease: object
+  readonly #equip: Equip
   #mount: Mount | undefined
 
-  constructor(t: Test, { hostname, url, base, lease }: { hostname: string; url: string; base: string; lease: object }) {
+  constructor(t: Test, { hostname, url, base, lease, equip }: PlaceOptions) {
     this.#t = t
     this.#lease = lease
+    this.#equip = equip
     this.hostname = hostname
     this.url = url
     this.dir = path.join(base, hostname, 'mount')
@@ -54,8 +67,9 @@ export class Place {
   async start(): Promise<void> {
     await mkdir(this.dir, { recursive: true })
     const lease = { ...this.#lease, hostname: this.hostname, 'advertise-url': this.url }
-    const configExtra = { lease, http: { addr: new URL(this.url).host } }
-    this.#mount = await startMount(this.#t, { dataDir: this.dataDir, mountDir: this.dir, configExtra })
+    const { args = [], configExtra: more } = this.#equip(this)
+    const configExtra = { lease, http: { addr: new URL(this.url).host }, ...more }
+    this.#mount = await startMount(this.#t, { dataDir: this.dataDir, mountDir: this.dir, args, configExtra })
   }
 
   async info(): Promise<Info> {
@@ -107,6 +121,7 @@ export async function startCluster(
   count: number,
   ttlMs = TTL_MS,
   kind: 'etcd' | 'consul' = 'etcd',
+  equip: Equip = () => ({}),
 ): Promise<Cluster> {
   const store = await startStore(t, kind, `${ttlMs}ms`)
   const base = await mkdtemp(path.join(os.tmpdir(), 'litefs-cluster-'))
@@ -127,7 +142,7 @@ export async function startCluster(
     })
   for (let i = 1; i <= count; i++) {
     const url = `http://127.0.0.1:${await freePort()}`
-    const place = new Place(t, { hostname: `n${i}`, url, base, lease })
+    const place = new Place(t, { hostname: `n${i}`, url, base, lease, equip })
     places.push(place)
     await place.start()
     await place.mount.waitForLine('connected to cluster, ready')

@@ -13,7 +13,7 @@ import { durationOf, seededRandom } from './rounds.js'
 t.setTimeout(60 * 60_000)
 
 const GUESTBOOK = fileURLToPath(new URL('../../examples/guestbook/guestbook.js', import.meta.url))
-const DURATION_MS = durationOf(6_000)
+const DURATION_MS = durationOf(3_000)
 const USERS = 8
 const HELD_MS = 150
 

@@ -44,14 +44,25 @@ export async function same(t: Test, pair: Pair, name: string): Promise<void> {
   t.equal(found.integrity, 'ok', `${name}: integrity on the replica`)
 }
 
+/** Where Linux takes no ports from for outgoing connections, one of which would have it before the server that it is meant for. */
+const OWN_PORTS = { from: 12_000, to: 32_000 }
+
 /** A port of 127.0.0.1 that is free now: for a primary that starts again at the same address. */
 export async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('Cannot find a free port')
-  await new Promise((resolve) => server.close(resolve))
-  return address.port
+  for (;;) {
+    const port = OWN_PORTS.from + Math.floor(Math.random() * (OWN_PORTS.to - OWN_PORTS.from))
+    const server = createServer()
+    const isFree = await new Promise<boolean>((resolve, reject) => {
+      server.once('error', (error: NodeJS.ErrnoException) => {
+        if (error.code === 'EADDRINUSE') resolve(false)
+        else reject(error)
+      })
+      server.listen(port, '127.0.0.1', () => resolve(true))
+    })
+    if (!isFree) continue
+    await new Promise((resolve) => server.close(resolve))
+    return port
+  }
 }
 
 /** The process that applies a replica's transactions; it starts with the first of them. */
