@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { Agent, request } from 'undici'
+import { getIn } from '../system/namespaces.js'
 import { freePorts, type ServerProcess, startServer, type Teardown } from './process.js'
 
 export interface RunningEtcd {
@@ -13,17 +14,28 @@ export interface RunningEtcd {
   start(): Promise<void>
   /** What it had on disk goes. Only while it is stopped. */
   loseData(): Promise<void>
+  /** Sends it a signal that it lives through. */
+  signal(name: 'SIGSTOP' | 'SIGCONT'): void
 }
+
+/** Where it listens, and the words that run a command there. */
+export interface EtcdPlace {
+  readonly address: string
+  readonly via: readonly string[]
+}
+
+const HERE: EtcdPlace = { address: '127.0.0.1', via: [] }
 
 /** @param tls files; clients then need a certificate of the same authority */
 export async function startEtcd(
   t: Teardown,
   tls?: { ca: string; cert: string; key: string; pem: { ca: string; cert: string; key: string } },
+  { address, via }: EtcdPlace = HERE,
 ): Promise<RunningEtcd> {
   const directory = await mkdtemp(path.join(os.tmpdir(), 'litefs-etcd-'))
   t.teardown(() => rm(directory, { recursive: true, force: true }))
   const [port = 0, peerPort = 0] = await freePorts(2)
-  const url = `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`
+  const url = `${tls === undefined ? 'http' : 'https'}://${address}:${port}`
   const peers = `http://127.0.0.1:${peerPort}`
   const dataDir = path.join(directory, 'data')
   const options = {
@@ -46,10 +58,11 @@ export async function startEtcd(
   let running: ServerProcess | undefined
   const start = async () => {
     const isReady = async () => {
+      if (via.length > 0) return (await getIn(via, `${url}/health`)).includes('"true"')
       const { body } = await request(`${url}/health`, { dispatcher: agent })
       return ((await body.json()) as { health: string }).health === 'true'
     }
-    running = await startServer(t, ['etcd', ...words], isReady)
+    running = await startServer(t, [...via, 'etcd', ...words], isReady)
   }
   await start()
   return {
@@ -58,5 +71,9 @@ export async function startEtcd(
     start,
     stop: async () => await running?.stop(),
     loseData: () => rm(dataDir, { recursive: true }),
+    signal: (name) => {
+      if (running === undefined || !process.kill(running.pid, name))
+        throw new Error(`Cannot send ${name}: etcd does not run`)
+    },
   }
 }

@@ -8,7 +8,8 @@ const DEVICE = 'wire'
 /** Of the limited link: what passes at once, and how long what is too much may wait. */
 const QUEUE = ['burst', '64kb', 'latency', '100ms']
 const NETNS_DIR = '/run/netns'
-const NAME = /^litefs(\d+)[ab]$/
+/** Of every test: the process that made it. */
+const NAME = /^litefs(\d+)[a-z]/
 
 export interface LinkedNamespaces {
   /** For each: the words that run a command in it, whose mounts everybody sees. */
@@ -23,7 +24,7 @@ export interface LinkedNamespaces {
 
 /** Makes them for the time of the test. */
 export async function linkNamespaces(t: Test): Promise<LinkedNamespaces> {
-  await removeDead()
+  await removeDeadNamespaces()
   const [a, b] = [`litefs${process.pid}a`, `litefs${process.pid}b`]
   const addresses = ['10.0.0.1', '10.0.0.2'] as const
   for (const name of [a, b]) {
@@ -38,7 +39,6 @@ export async function linkNamespaces(t: Test): Promise<LinkedNamespaces> {
     await ip('-n', name, 'address', 'add', `${address}/24`, 'dev', DEVICE)
     for (const device of ['lo', DEVICE]) await ip('-n', name, 'link', 'set', device, 'up')
   }
-  const entering = (name: string) => ['nsenter', `--net=${NETNS_DIR}/${name}`, '--']
   return {
     via: [entering(a), entering(b)],
     addresses,
@@ -46,6 +46,11 @@ export async function linkNamespaces(t: Test): Promise<LinkedNamespaces> {
     cut: () => ip('-n', a, 'link', 'set', DEVICE, 'down'),
     restore: () => ip('-n', a, 'link', 'set', DEVICE, 'up'),
   }
+}
+
+/** The words that run a command in a namespace. */
+export function entering(name: string): string[] {
+  return ['nsenter', `--net=${NETNS_DIR}/${name}`, '--']
 }
 
 /** What an HTTP server in a namespace answers to GET. */
@@ -57,7 +62,7 @@ export async function getIn([command = '', ...words]: readonly string[], url: st
 }
 
 /** Of test runs that were killed. */
-async function removeDead(): Promise<void> {
+export async function removeDeadNamespaces(): Promise<void> {
   const names = await readdir(NETNS_DIR).catch(() => [])
   for (const name of names) {
     const [, pid] = NAME.exec(name) ?? []
@@ -65,7 +70,8 @@ async function removeDead(): Promise<void> {
   }
 }
 
-async function ip(...args: string[]): Promise<void> {
+/** ip(8). An error says what it printed. */
+export async function ip(...args: string[]): Promise<void> {
   await check('ip', ...args)
 }
 

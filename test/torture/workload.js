@@ -1,0 +1,174 @@
+// node workload.js write|read NAME SEED DIR: works on the databases in DIR, the mount of a node that may become the primary, be one no more, stand
+// still or die. `write` commits where the node is the primary, `read` looks for what no read transaction may see, until standard input ends.
+// Prints a line of JSON for each attempt to commit, { database, id, name, previous, begunMs, endedMs, acknowledged }, and for each
+// { problem }; the last one is { count }.
+import { existsSync, writeSync } from 'node:fs'
+import path from 'node:path'
+import Database from 'better-sqlite3'
+
+const [role, writer, seed, dir] = process.argv.slice(2)
+const ACCOUNTS = 50
+const TOTAL = 50_000
+const MODES = ['wal', 'delete', 'truncate', 'persist']
+const BUSY_MS = 2000
+/** Entries with their whole content, so that the databases stay small. */
+const KEPT = 300
+const LOOKED_AT = 40
+/** What an application sees whose mount has gone, whose disk is full or whose node may not commit (any more). */
+const EXPECTED = /^SQLITE_(IOERR|CANTOPEN|READONLY|BUSY|FULL|LOCKED)/
+const RETRY_MS = 20
+
+let state = Number(seed) >>> 0
+let ended = false
+let count = 0
+let seq = 0
+let files = []
+process.stdin.on('end', () => {
+  ended = true
+})
+process.stdin.resume()
+
+/** A linear congruential generator (Numerical Recipes); its upper bits are good enough here. */
+function below(limit) {
+  state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+  return Math.floor((state / 2 ** 32) * limit)
+}
+
+const nowMs = () => Number(process.hrtime.bigint()) / 1e6
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+const say = (line) => writeSync(1, `${JSON.stringify(line)}\n`)
+const isReplica = () => existsSync(path.join(dir, '.primary'))
+
+function open(database) {
+  const db = new Database(path.join(dir, database), { timeout: BUSY_MS, fileMustExist: true })
+  try {
+    db.pragma('synchronous = FULL')
+    db.pragma(`wal_autocheckpoint = ${[20, 100, 1000][below(3)]}`)
+    return { database, db, ...(role === 'write' ? writing(db) : reading(db)) }
+  } catch (error) {
+    db.close()
+    throw error
+  }
+}
+
+function writing(db) {
+  return {
+    last: db.prepare('SELECT id, name FROM entry ORDER BY id DESC LIMIT 1'),
+    insert: db.prepare('INSERT INTO entry(id, name, previous, filler) VALUES (?, ?, ?, randomblob(?))'),
+    prune: db.prepare('UPDATE entry SET filler = NULL WHERE id BETWEEN ? AND ?'),
+    pay: db.prepare('UPDATE account SET balance = balance + ? WHERE id = ?'),
+  }
+}
+
+/** Within a transaction: what every transaction does. */
+function add({ last, insert, prune, pay }, name) {
+  const { id: lastId, name: previous } = last.get() ?? { id: 0, name: '' }
+  const id = lastId + 1
+  const amount = below(100)
+  pay.run(-amount, 1 + below(ACCOUNTS))
+  insert.run(id, name, previous, below(100) === 0 ? 400_000 : below(3000))
+  if (below(20) === 0) prune.run(id - KEPT - 100, id - KEPT)
+  pay.run(amount, 1 + below(ACCOUNTS))
+  return { id, previous }
+}
+
+function commitOne(file) {
+  const { db, database } = file
+  const begunMs = nowMs()
+  const name = `${writer}/${++seq}`
+  let seen = { id: 0, previous: '' }
+  let acknowledged = false
+  let wrote = false
+  try {
+    db.exec('BEGIN IMMEDIATE')
+    // Within a write transaction the role stays, unless the node is torn out of it.
+    if (isReplica()) return
+    wrote = true
+    seen = add(file, name)
+    db.exec('COMMIT')
+    acknowledged = true
+  } finally {
+    if (wrote) say({ database, ...seen, name, begunMs, endedMs: nowMs(), acknowledged })
+    if (db.open && db.inTransaction) db.exec('ROLLBACK')
+  }
+}
+
+function chore({ db, database }, choice) {
+  if (isReplica()) return
+  if (choice < 2) db.exec('VACUUM')
+  else if (choice < 4) db.exec('CREATE TABLE IF NOT EXISTS extra AS SELECT * FROM entry ORDER BY id DESC LIMIT 50')
+  else if (choice < 6) db.exec('DROP TABLE IF EXISTS extra')
+  else if (choice < 8) db.pragma('wal_checkpoint(TRUNCATE)')
+  else if (database === 'mixed.db') db.pragma(`journal_mode = ${MODES[below(MODES.length)]}`)
+}
+
+function write() {
+  const file = files[below(files.length)]
+  const choice = below(400)
+  if (choice < 10) chore(file, choice)
+  else commitOne(file)
+}
+
+function reading(db) {
+  return {
+    sum: db.prepare('SELECT sum(balance) FROM account').pluck(),
+    last: db.prepare('SELECT max(id) FROM entry').pluck(),
+    chain: db
+      .prepare(`SELECT count(*) FROM entry e JOIN entry p ON p.id = e.id - 1 AND p.name = e.previous
+      WHERE e.id > ? AND e.id > 1`)
+      .pluck(),
+  }
+}
+
+function look({ sum, last, chain, database }) {
+  const found = { sum: sum.get(), last: last.get() ?? 0 }
+  const from = Math.max(1, found.last - LOOKED_AT)
+  const linked = chain.get(from)
+  if (found.sum !== TOTAL) say({ problem: `${database}: the sum is ${found.sum}` })
+  if (linked !== Math.max(0, found.last - from)) {
+    say({ problem: `${database}: ${linked} of the entries from ${from} to ${found.last} follow the one before` })
+  }
+  return found.last
+}
+
+async function read() {
+  const file = files[below(files.length)]
+  const { db, database } = file
+  db.exec('BEGIN')
+  try {
+    const before = look(file)
+    if (below(5) === 0) await pause(below(300))
+    const after = look(file)
+    if (after !== before) say({ problem: `${database}: a snapshot changed from entry ${before} to ${after}` })
+  } finally {
+    if (db.open && db.inTransaction) db.exec('COMMIT')
+  }
+}
+
+function close() {
+  for (const { db } of files) db.close()
+  files = []
+}
+
+async function turn() {
+  if (files.length === 0) for (const name of ['wal.db', 'delete.db', 'mixed.db']) files.push(open(name))
+  if (role === 'read') await read()
+  else if (isReplica()) await pause(RETRY_MS)
+  else write()
+  count++
+}
+
+say({ count })
+while (!ended) {
+  try {
+    await turn()
+  } catch (error) {
+    if (!EXPECTED.test(error.code)) say({ problem: `${writer} (${role}): ${error.code}: ${error.message}` })
+    // Connections to a mount that has gone stay dead; now and then a sound one is opened anew too.
+    if (/^SQLITE_(IOERR|CANTOPEN|NOTADB|CORRUPT)/.test(error.code) || below(10) === 0) close()
+    await pause(RETRY_MS)
+  }
+  await new Promise((resolve) => setImmediate(resolve))
+}
+say({ count })
+process.exit(0)
