@@ -12,6 +12,7 @@ import type { ConnectedReplica, ConnectedReplicas } from './replication/connecte
 import type { SwitchedNode } from './role-switch.js'
 import type { Epoch } from './store/epoch.js'
 import type { Identity } from './store/identity.js'
+import { awaitSuccessor, freshest } from './successor.js'
 
 export interface NodeRolesOptions {
   readonly self: NodeInfo
@@ -89,7 +90,10 @@ export class NodeRoles implements RoleParts, RoleControl {
   /** Hands over to the replica that is furthest, if this node is primary, and asks for the lease no more. */
   async stop(): Promise<void> {
     if (this.#leaser.name !== 'static' && this.runner.state.kind === 'leading') {
-      const target = this.#freshest()
+      const positions = () => this.#switch.replica.positions()
+      const { replicas } = this.#options
+      const { nodeId } = this.self
+      const target = await awaitSuccessor({ replicas, leaser: this.#leaser, nodeId, positions, log: this.#log })
       if (target !== undefined) {
         this.#log.info(`hands over to ${nameOf(target)} before it ends`)
         await this.#handTo(target.nodeId, Number.POSITIVE_INFINITY)
@@ -189,7 +193,7 @@ export class NodeRoles implements RoleParts, RoleControl {
     this.#refuseStatic()
     this.#refuseUnlessLeading('step down')
     const { demoteDelayMs } = this.#options
-    const target = this.#freshest()
+    const target = freshest(this.#options.replicas)
     if (target !== undefined && (await this.#handTo(target.nodeId, demoteDelayMs))) return
     this.runner.tell({ type: 'demote', standAfterMs: demoteDelayMs })
     await this.runner.quiet()
@@ -303,14 +307,6 @@ export class NodeRoles implements RoleParts, RoleControl {
       this.#refusals.set(nodeId, (this.#refusals.get(nodeId) ?? 0) + 1)
       return `${why}, and has not taken the lease: ${describeError(error)}`
     }
-  }
-
-  #freshest(): ConnectedReplica | undefined {
-    const candidates = this.#options.replicas.all.filter(({ facts }) => facts.isCandidate)
-    const total = ({ sent }: ConnectedReplica) => [...sent.values()].reduce((sum, txid) => sum + txid, 0n)
-    return candidates.reduce<ConnectedReplica | undefined>((best, replica) => {
-      return best === undefined || total(replica) > total(best) ? replica : best
-    }, undefined)
   }
 
   async #handTo(nodeId: string, standAfterMs: number): Promise<boolean> {

@@ -47,7 +47,8 @@ const importTable: Record<string, string[]> = {
   http: ['replication', 'import', 'store', 'db', 'ltx', 'log'],
   replica: ['apply', 'http', 'replication', 'mount', 'db', 'ltx', 'log'],
   'role-switch': ['replica', 'apply', 'fence', 'open-writes', 'lease', 'http', 'replication', 'mount', 'log'],
-  'node-roles': ['role-switch', 'lease', 'http', 'replication', 'store', 'log'],
+  successor: ['lease', 'replication', 'monotonic', 'log'],
+  'node-roles': ['successor', 'role-switch', 'lease', 'http', 'replication', 'store', 'log'],
   'local-node': ['mount', 'http', 'replication', 'import', 'db', 'ltx'],
   'primary-backup': ['node-backup', 'backup', 'local-node', 'mount', 'config', 'log'],
   'open-roles': [

@@ -104,3 +104,21 @@ t.test('a handover with a lease in Consul', async (t) => {
   t.ok(gap < MAX_GAP_MS, `a gap of ${gap} ms`)
   await agreeing(t, await primary(), [first])
 })
+
+t.test('a primary that ends waits for a candidate that has just started', async (t) => {
+  const { places, primary } = await startCluster(t, 2, LEASE_MS)
+  const [first, second] = places
+  if (first === undefined || second === undefined) throw new Error('two nodes')
+  await createLog(first)
+  await agreeing(t, first, [second])
+  await second.mount.kill('SIGKILL')
+  const writer = await startWriter(t, 'w', [first])
+  await more(writer, 50)
+  await writer.stop()
+  const { mount } = first
+  await Promise.all([mount.stop(), second.start()])
+  t.match(mount.output(), 'waits for n2 to have everything before it ends')
+  t.match(mount.output(), 'hands over to n2 before it ends')
+  t.equal((await primary([second])).hostname, 'n2')
+  t.equal((await entriesOf(second, 'w')).size, writer.acknowledged.length, 'everything is there')
+})
