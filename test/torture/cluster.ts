@@ -119,7 +119,8 @@ export class Node {
   }
 
   async start(): Promise<void> {
-    await mkdir(this.dir, { recursive: true })
+    // Once only: a killed daemon leaves a mount behind that answers nothing.
+    if (this.#mounts.length === 0) await mkdir(this.dir, { recursive: true })
     const { address, via } = this.host
     const mount = await startMount(this.#t, {
       dataDir: this.dataDir,
