@@ -2,6 +2,8 @@ import type { Registry } from 'prom-client'
 import type { Config } from './config/schema.js'
 import { parseAddress } from './http/address.js'
 import type { PrimaryView } from './http/node-view.js'
+import type { TlsMaterial } from './http/peer-access.js'
+import type { ServerAccess } from './http/server.js'
 import type { Log } from './log.js'
 import type { FileSystemThread } from './mount/file-system-thread.js'
 import type { PositionBoard } from './mount/position-board.js'
@@ -9,7 +11,13 @@ import type { NodeRoles } from './node-roles.js'
 import type { OpenWrites } from './open-writes.js'
 import { ProxyMetrics } from './proxy/metrics.js'
 import type { PrimaryAddress, ProxiedNode } from './proxy/proxied-node.js'
-import { type RunningProxy, serveProxy } from './proxy/server.js'
+import { type PeerSettings, type RunningProxy, serveProxy } from './proxy/server.js'
+
+/** How the node is called, and how it calls others. */
+export interface ProxyAccess {
+  readonly server: ServerAccess
+  readonly tls: TlsMaterial | undefined
+}
 
 export interface LocalProxyParts {
   readonly thread: FileSystemThread
@@ -17,6 +25,7 @@ export interface LocalProxyParts {
   readonly board: PositionBoard
   readonly roles: NodeRoles
   readonly writes: OpenWrites
+  readonly access: ProxyAccess
   /** Of the metrics that the node shows. */
   readonly registry: Registry
 }
@@ -24,13 +33,13 @@ export interface LocalProxyParts {
 /** Serves the proxy that the configuration describes. Rejects when its address cannot be had. */
 export async function startProxy(
   { proxy }: Config,
-  { thread, board, roles, writes, registry }: LocalProxyParts,
+  { thread, board, roles, writes, access, registry }: LocalProxyParts,
   log: Log,
 ): Promise<RunningProxy> {
   const address = parseAddress(proxy.addr)
   const addressOf = ({ hostname, url, proxyUrl }: PrimaryView): PrimaryAddress => ({
     hostname,
-    proxyUrl: proxyUrl ?? proxyBeside(url, address.port),
+    proxyUrl: proxyUrl ?? proxyBeside(url, address.port, access.server.tls !== undefined),
   })
   const primary = () => {
     const { kind } = roles.runner.state
@@ -66,8 +75,14 @@ export async function startProxy(
     readHeaderTimeoutMs: proxy['read-header-timeout'],
     writeTimeoutMs: proxy['write-timeout'],
     idleTimeoutMs: proxy['idle-timeout'],
+    tls: access.server.tls,
   }
-  const running = await serveProxy(settings, listening, { node, metrics: new ProxyMetrics(registry), log })
+  const running = await serveProxy(settings, listening, {
+    node,
+    peers: peerSettings(access),
+    metrics: new ProxyMetrics(registry),
+    log,
+  })
   log.info(`proxy server listening on: ${running.url}`)
   return running
 }
@@ -83,9 +98,20 @@ function forwards(how: Config['proxy']['forward'], env: NodeJS.ProcessEnv): bool
   return how === 'http'
 }
 
-/** All nodes have their proxies at the same port, unless they say something else. */
-function proxyBeside(advertiseUrl: string, port: number): string {
-  return `http://${new URL(advertiseUrl).hostname}:${port}`
+/** As the nodes know each other at their API. */
+function peerSettings({ server: { token, tls: own }, tls }: ProxyAccess): PeerSettings {
+  const { ca, cert, key } = tls ?? {}
+  return {
+    token,
+    clientAuth: own?.clientAuth === true,
+    tls: { ...(ca !== undefined && { ca }), ...(cert !== undefined && { cert }), ...(key !== undefined && { key }) },
+  }
+}
+
+/** All nodes have their proxies at the same port, and take TLS there or not, unless they say something else. */
+function proxyBeside(advertiseUrl: string, port: number, takesTls: boolean): string {
+  const { protocol, hostname } = new URL(advertiseUrl)
+  return `${takesTls ? protocol : 'http:'}//${hostname}:${port}`
 }
 
 /** Resolves when another node may be the primary, or this one may not write for now; after `timeoutMs` milliseconds at the latest. */

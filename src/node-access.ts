@@ -1,12 +1,14 @@
 import { readTls, readToken } from './config/access.js'
 import type { Config } from './config/schema.js'
 import { isLoopback, parseAddress } from './http/address.js'
-import type { PeerAccess } from './http/peer-access.js'
+import type { PeerAccess, TlsMaterial } from './http/peer-access.js'
 import type { ServerAccess } from './http/server.js'
 
 /** The secrets of a node: who may call it, and how it calls others. */
 export interface NodeAccess {
   readonly server: ServerAccess
+  /** How this node calls others over TLS. */
+  readonly tls: TlsMaterial | undefined
   /** Made when it is needed: it brings an HTTP client. */
   peers(): Promise<PeerAccess>
   close(): Promise<void>
@@ -25,6 +27,7 @@ export function nodeAccess({ http }: Config, env: NodeJS.ProcessEnv): NodeAccess
       protectMetrics: http['protect-metrics'],
       tls: isServer ? { cert, key, ca, clientAuth: http.tls['client-auth'] } : undefined,
     },
+    tls: files,
     peers: () => {
       peers ??= import('./http/peer-access.js').then(({ PeerAccess }) => new PeerAccess({ token, tls: files }))
       return peers

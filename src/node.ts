@@ -90,7 +90,8 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
       if (proxy.target === '') return
       const { startProxy } = await import('./local-proxy.js')
       const { roles, server } = node
-      running = await startProxy(config, { thread, board, roles, writes, registry: server.registry }, log)
+      const parts = { thread, board, roles, writes, access, registry: server.registry }
+      running = await startProxy(config, parts, log)
     },
     closeProxy,
   }

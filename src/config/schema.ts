@@ -132,7 +132,10 @@ export const configSchema = section({
     'token-file': text('', 'File with the token, instead of http.token.'),
     'protect-metrics': flag(false, 'Ask for the token at /metrics, /health and /debug too.'),
     tls: section({
-      cert: text('', 'File with the certificate of this node, in PEM. With it the API speaks TLS only.'),
+      cert: text(
+        '',
+        'File with the certificate of this node, in PEM. With it the API speaks TLS only, and the proxy too if it is asked to.',
+      ),
       key: text('', 'File with its key, in PEM.'),
       ca: text('', 'File with the authorities that nodes trust among themselves, in PEM. Default: those of Node.'),
       'client-auth': flag(false, 'Turn away whoever shows no certificate of these authorities.'),

@@ -3,12 +3,15 @@ export type RawHeaders = readonly string[]
 
 /** How many proxies of this kind have handed a request on. */
 export const HOPS_HEADER = 'Litefs-Proxy-Hops'
+/** That such a proxy is one of this cluster's: see Peers. */
+export const KEY_HEADER = 'Litefs-Proxy-Key'
 /** In the answer of a proxy that has not let the application see the request: it can be sent again. */
 export const UNPROCESSED_HEADER = 'Litefs-Unprocessed'
 
 /** They are about one connection (RFC 9110, 7.6.1). Trailers of a request are not passed on. */
 const OF_CONNECTION = ['connection', 'keep-alive', 'proxy-connection', 'te', 'transfer-encoding', 'upgrade']
-const NOT_FORWARDED = new Set([...OF_CONNECTION, 'expect', 'trailer', 'x-forwarded-for', HOPS_HEADER.toLowerCase()])
+const OF_PROXIES = [HOPS_HEADER, KEY_HEADER].map((name) => name.toLowerCase())
+const NOT_FORWARDED = new Set([...OF_CONNECTION, ...OF_PROXIES, 'expect', 'trailer', 'x-forwarded-for'])
 const NOT_RETURNED = new Set([...OF_CONNECTION, UNPROCESSED_HEADER.toLowerCase()])
 /** No sender can have them dropped by calling them headers of its connection: they say where a message ends and whose it is. */
 const ALWAYS_KEPT = new Set(['content-length', 'host'])
@@ -16,11 +19,18 @@ const ALWAYS_KEPT = new Set(['content-length', 'host'])
 export interface Sender {
   /** IP address. */
   readonly address: string
-  readonly hops: number
+  readonly protocol: 'http' | 'https'
 }
 
-/** The headers of a request for whoever is asked next. */
-export function forwardedHeaders(raw: RawHeaders, { address, hops }: Sender): string[] {
+/** What a proxy tells the next one. */
+export interface Handing {
+  /** Proxies that have handed the request on, this one included. */
+  readonly hops: number
+  readonly key: string | undefined
+}
+
+/** The headers of a request for whoever is asked next: another proxy, or the application, which `handing` is not for. */
+export function forwardedHeaders(raw: RawHeaders, { address, protocol }: Sender, handing?: Handing): string[] {
   const ofConnection = namedByConnection(raw)
   const headers: string[] = []
   const forwardedFor: string[] = []
@@ -41,9 +51,11 @@ export function forwardedHeaders(raw: RawHeaders, { address, hops }: Sender): st
   }
   headers.push('X-Forwarded-For', [...forwardedFor, address].join(', '))
   if (!hasHost && host !== '') headers.push('X-Forwarded-Host', host)
-  if (!hasProto) headers.push('X-Forwarded-Proto', 'http')
+  if (!hasProto) headers.push('X-Forwarded-Proto', protocol)
   if (trailers) headers.push('TE', 'trailers')
-  if (hops > 0) headers.push(HOPS_HEADER, String(hops))
+  if (handing === undefined) return headers
+  headers.push(HOPS_HEADER, String(handing.hops))
+  if (handing.key !== undefined) headers.push(KEY_HEADER, handing.key)
   return headers
 }
 

@@ -1,11 +1,20 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
-import { HOPS_HEADER } from './headers.js'
 import { ReplayableBody } from './replayable-body.js'
 import { originForm } from './rules.js'
 
 /** Bytes of a body that are kept to be sent again to another primary. */
 const REPLAY_BYTES = 1 << 20
+
+/** What is known of a request beside its bytes. */
+export interface Arrival {
+  /** Its client sends the body when it is asked to. */
+  readonly expectsContinue: boolean
+  /** Proxies of other nodes that have handed it on. */
+  readonly hops: number
+  /** Requests that are being served. */
+  readonly open: Set<RequestContext>
+}
 
 /** A request that is being served, with what is found out about it once. */
 export class RequestContext {
@@ -16,6 +25,7 @@ export class RequestContext {
   readonly target: string
   /** Of the client, or of the proxy before this one. */
   readonly address: string
+  readonly protocol: 'http' | 'https'
   /** Proxies of other nodes that have handed it on. */
   readonly hops: number
   readonly #open: Set<RequestContext>
@@ -31,8 +41,7 @@ export class RequestContext {
     request: IncomingMessage,
     response: ServerResponse,
     target: string,
-    expectsContinue: boolean,
-    open: Set<RequestContext>,
+    { expectsContinue, hops, open }: Arrival,
   ) {
     const { method = '', headers, socket } = request
     this.request = request
@@ -40,8 +49,8 @@ export class RequestContext {
     this.method = method
     this.target = target
     this.address = socket.remoteAddress ?? ''
-    const hops = Number(headers[HOPS_HEADER.toLowerCase()] ?? 0)
-    this.hops = Number.isSafeInteger(hops) && hops > 0 ? hops : 0
+    this.protocol = 'encrypted' in socket ? 'https' : 'http'
+    this.hops = hops
     this.#open = open
     open.add(this)
     response.once('close', this.#onClose)
@@ -55,19 +64,14 @@ export class RequestContext {
   }
 
   /** Undefined where the request is none that can be passed on without two opinions about it. */
-  static of(
-    request: IncomingMessage,
-    response: ServerResponse,
-    expectsContinue: boolean,
-    open: Set<RequestContext>,
-  ): RequestContext | undefined {
+  static of(request: IncomingMessage, response: ServerResponse, arrival: Arrival): RequestContext | undefined {
     const { url = '', rawHeaders, headers } = request
     const hosts = rawHeaders.filter((name, index) => index % 2 === 0 && name.toLowerCase() === 'host')
     const target = originForm(url, headers.host)
     const encoding = headers['transfer-encoding']
     if (hosts.length > 1 || target === undefined) return undefined
     if (encoding !== undefined && encoding.toLowerCase() !== 'chunked') return undefined
-    return new RequestContext(request, response, target, expectsContinue, open)
+    return new RequestContext(request, response, target, arrival)
   }
 
   /** Aborted when the client has gone, until `release`, or by `abort`. */

@@ -4,9 +4,17 @@ import { performance } from 'node:perf_hooks'
 import { describeError, type Log } from '../log.js'
 import { answer } from './answer.js'
 import type { Accept, Outcome } from './exchange.js'
-import { forwardedHeaders, hasHeader, returnedHeaders, UNPROCESSED_HEADER } from './headers.js'
+import {
+  forwardedHeaders,
+  type Handing,
+  HOPS_HEADER,
+  hasHeader,
+  returnedHeaders,
+  UNPROCESSED_HEADER,
+} from './headers.js'
 import type { Decision, ProxyMetrics } from './metrics.js'
 import { isRefused, pause } from './origins.js'
+import type { Peers } from './peers.js'
 import type { PrimaryAddress, ProxiedNode } from './proxied-node.js'
 import { RequestContext } from './request-context.js'
 import { kindOf, type PathRules, pathOf } from './rules.js'
@@ -29,6 +37,7 @@ export type Send = (context: RequestContext, url: string, headers: string[], acc
 
 export interface ProxyParts {
   readonly node: ProxiedNode
+  readonly peers: Peers
   readonly metrics: ProxyMetrics
   readonly log: Log
   /** Requests that are being served. */
@@ -62,11 +71,20 @@ export class Router {
   /** Answers a request. `expectsContinue`: its client sends the body when it is asked to. */
   async handle(request: IncomingMessage, response: ServerResponse, send: Send, expectsContinue = false): Promise<void> {
     const role = this.#node.primary() === 'self' ? 'primary' : 'replica'
-    const context = RequestContext.of(request, response, expectsContinue, this.#parts.open)
+    const arrival = { expectsContinue, hops: this.#hopsOf(request), open: this.#parts.open }
+    const context = RequestContext.of(request, response, arrival)
     const decision = context === undefined ? this.#refuse(response) : await this.#serve({ context, send })
     context?.release()
     this.#parts.metrics.requests.inc({ role, decision })
     if (this.#settings.debug) this.#tell(request, decision, response)
+  }
+
+  /** Anybody can write the header; it counts only from another node. */
+  #hopsOf(request: IncomingMessage): number {
+    const given = request.headers[HOPS_HEADER.toLowerCase()]
+    if (given === undefined || !this.#parts.peers.includes(request)) return 0
+    const hops = Number(given)
+    return Number.isSafeInteger(hops) && hops > 0 ? hops : 0
   }
 
   #refuse(response: ServerResponse): Decision {
@@ -207,7 +225,8 @@ export class Router {
       if (canWait()) return undefined
       return [...returnedHeaders(headers), UNPROCESSED_HEADER, 'true']
     }
-    const outcome = await this.#send(served, proxyUrl, context.hops + 1, accept)
+    const handing = { hops: context.hops + 1, key: this.#parts.peers.key }
+    const outcome = await this.#send(served, proxyUrl, accept, handing)
     if (outcome.kind !== 'dropped' && outcome.kind !== 'unreached') return this.#conclude(context, outcome, 'forward')
     if (canWait() && !context.isGone) {
       await this.#node.primaryChanged(RETRY_MS)
@@ -227,7 +246,7 @@ export class Router {
     const { context } = served
     const deadlineMs = performance.now() + STARTING_MS
     for (let retried = false; ; ) {
-      const outcome = await this.#send(served, this.#settings.targetUrl, context.hops, accept)
+      const outcome = await this.#send(served, this.#settings.targetUrl, accept)
       if (outcome.kind === 'failed' && !retried && context.isSafe) {
         // It may have closed a kept connection just as the request was on its way.
         retried = true
@@ -240,9 +259,8 @@ export class Router {
     }
   }
 
-  #send({ context, send }: Served, url: string, hops: number, accept: Accept): Promise<Outcome> {
-    const { request, address } = context
-    return send(context, url, forwardedHeaders(request.rawHeaders, { address, hops }), accept)
+  #send({ context, send }: Served, url: string, accept: Accept, handing?: Handing): Promise<Outcome> {
+    return send(context, url, forwardedHeaders(context.request.rawHeaders, context, handing), accept)
   }
 
   #conclude({ response, isGone }: RequestContext, outcome: Outcome, decision: Decision): Decision {

@@ -4,10 +4,12 @@ import type { Duplex } from 'node:stream'
 import { describeError, type Log } from '../log.js'
 import { exchange } from './exchange.js'
 import type { ProxyMetrics } from './metrics.js'
-import { MAX_HEADER_BYTES, Origins } from './origins.js'
+import { MAX_HEADER_BYTES, Origins, type PeerTls } from './origins.js'
+import { type PeerRules, Peers } from './peers.js'
 import type { ProxiedNode } from './proxied-node.js'
 import type { RequestContext } from './request-context.js'
 import { type ProxySettings, Router, type Send } from './router.js'
+import { type ProxyTls, takeTls } from './secure.js'
 import { Upgrades } from './upgrades.js'
 
 export interface ListenSettings {
@@ -20,6 +22,13 @@ export interface ListenSettings {
   readonly readHeaderTimeoutMs: number
   readonly writeTimeoutMs: number
   readonly idleTimeoutMs: number
+  /** Take TLS on the same port too. */
+  readonly tls: ProxyTls | undefined
+}
+
+/** How proxies of a cluster know each other. */
+export interface PeerSettings extends PeerRules {
+  readonly tls: PeerTls
 }
 
 export interface RunningProxy {
@@ -37,6 +46,7 @@ const LAST_ANSWERS_MS = 1000
 
 export interface ServerParts {
   readonly node: ProxiedNode
+  readonly peers: PeerSettings
   readonly metrics: ProxyMetrics
   readonly log: Log
 }
@@ -45,12 +55,13 @@ export interface ServerParts {
 export async function serveProxy(
   settings: ProxySettings,
   listening: ListenSettings,
-  { node, metrics, log }: ServerParts,
+  { node, peers, metrics, log }: ServerParts,
 ): Promise<RunningProxy> {
   const open = new Set<RequestContext>()
-  const origins = new Origins()
-  const router = new Router(settings, { node, metrics, log, open })
+  const origins = new Origins(peers.tls)
+  const router = new Router(settings, { node, peers: new Peers(peers), metrics, log, open })
   const server = createServer(listening)
+  const cutUndecided = listening.tls && takeTls(server, listening.tls, listening.readHeaderTimeoutMs)
   const failed = (error: Error) => log.error(`proxy: ${describeError(error)}`)
   const send: Send = (context, url, headers, accept) => {
     const { method, target: path, response } = context
@@ -65,7 +76,7 @@ export async function serveProxy(
   }
   server.on('request', (request, response) => serve(request, response, false))
   server.on('checkContinue', (request, response) => serve(request, response, true))
-  const upgrades = new Upgrades(router)
+  const upgrades = new Upgrades(router, peers.tls)
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     upgrades.handle(request, socket as Socket, head).catch((error: Error) => {
       failed(error)
@@ -85,6 +96,7 @@ export async function serveProxy(
       await Promise.race([closed, patience])
       for (const context of open) context.abort()
       upgrades.close()
+      cutUndecided?.()
       server.closeAllConnections()
       await origins.close()
       await closed

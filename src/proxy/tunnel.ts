@@ -1,8 +1,10 @@
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import https from 'node:https'
+import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Accept, Outcome } from './exchange.js'
+import { type PeerTls, plainHost } from './origins.js'
 
 export interface UpgradeRequest {
   readonly method: string
@@ -12,6 +14,8 @@ export interface UpgradeRequest {
   readonly headers: string[]
   /** What the client has sent after its headers. */
   readonly head: Buffer
+  /** Where the address begins with https. */
+  readonly tls: PeerTls
 }
 
 /**
@@ -20,16 +24,18 @@ export interface UpgradeRequest {
  */
 export function openTunnel(
   url: string,
-  { method, path, headers, head }: UpgradeRequest,
+  { method, path, headers, head, tls }: UpgradeRequest,
   response: ServerResponse,
   socket: Duplex,
   accept: Accept,
 ): Promise<Outcome> {
   return new Promise((resolve) => {
     const { protocol, hostname, port } = new URL(url)
-    const host = hostname.replace(/^\[(.*)\]$/, '$1')
+    const host = plainHost(hostname)
     const { request } = protocol === 'https:' ? https : http
-    const upstream = request({ host, port, method, path, headers, agent: false, setHost: false })
+    // Otherwise the certificate would have to be that of the host that the client asks for.
+    const secured = protocol === 'https:' ? { ...tls, servername: isIP(host) === 0 ? host : '' } : {}
+    const upstream = request({ host, port, method, path, headers, agent: false, setHost: false, ...secured })
     let connected = false
     const onClose = () => {
       resolve({ kind: 'gone' })
@@ -40,7 +46,8 @@ export function openTunnel(
       resolve(outcome)
     }
     socket.once('close', onClose)
-    upstream.once('socket', (target) => target.once('connect', () => (connected = true)))
+    const ready = protocol === 'https:' ? 'secureConnect' : 'connect'
+    upstream.once('socket', (target) => target.once(ready, () => (connected = true)))
     upstream.once('error', (error) => settle({ kind: connected ? 'failed' : 'unreached', error }))
     upstream.once('response', (answered) => {
       relay(answered, response, accept).then(settle, (error: Error) => settle({ kind: 'failed', error }))

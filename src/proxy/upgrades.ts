@@ -1,16 +1,19 @@
 import { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { answer } from './answer.js'
+import type { PeerTls } from './origins.js'
 import type { Router } from './router.js'
 import { openTunnel } from './tunnel.js'
 
 /** Connections that ask for another protocol, such as WebSocket's. */
 export class Upgrades {
   readonly #router: Router
+  readonly #tls: PeerTls
   readonly #sockets = new Set<Socket>()
 
-  constructor(router: Router) {
+  constructor(router: Router, tls: PeerTls) {
     this.#router = router
+    this.#tls = tls
   }
 
   /** Cuts all of them. */
@@ -34,7 +37,7 @@ export class Upgrades {
     if (hasBody) return answer(response, 400, 'Proxy error: a request for another protocol cannot have a body')
     await this.#router.handle(request, response, ({ method, target: path }, url, headers, accept) => {
       const asked = [...headers, 'Connection', 'Upgrade', 'Upgrade', request.headers.upgrade ?? '']
-      return openTunnel(url, { method, path, headers: asked, head }, response, socket, accept)
+      return openTunnel(url, { method, path, headers: asked, head, tls: this.#tls }, response, socket, accept)
     })
   }
 }

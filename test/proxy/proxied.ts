@@ -10,7 +10,7 @@ import { OpenWrites } from '../../src/open-writes.js'
 import { ProxyMetrics } from '../../src/proxy/metrics.js'
 import type { PrimaryAddress, ProxiedNode } from '../../src/proxy/proxied-node.js'
 import type { ProxySettings } from '../../src/proxy/router.js'
-import { type ListenSettings, serveProxy } from '../../src/proxy/server.js'
+import { type ListenSettings, type PeerSettings, serveProxy } from '../../src/proxy/server.js'
 
 export class TestNode implements ProxiedNode {
   readonly board: PositionBoard
@@ -59,6 +59,7 @@ export interface ProxyOptions {
   databases?: readonly string[]
   settings?: Partial<ProxySettings>
   listening?: Partial<ListenSettings>
+  peers?: Partial<PeerSettings>
 }
 
 export async function startTestProxy(t: Test, targetUrl: string, options: ProxyOptions = {}): Promise<TestProxy> {
@@ -85,9 +86,12 @@ export async function startTestProxy(t: Test, targetUrl: string, options: ProxyO
     readHeaderTimeoutMs: 10_000,
     writeTimeoutMs: 0,
     idleTimeoutMs: 30_000,
+    tls: undefined,
     ...options.listening,
   }
-  const { url, port, close } = await serveProxy(settings, listening, { node, metrics: new ProxyMetrics(registry), log })
+  const peers = { token: undefined, clientAuth: false, tls: {}, ...options.peers }
+  const parts = { node, peers, metrics: new ProxyMetrics(registry), log }
+  const { url, port, close } = await serveProxy(settings, listening, parts)
   t.teardown(close)
   return { node, url, port, registry, lines }
 }

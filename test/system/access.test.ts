@@ -2,10 +2,11 @@
 import { chmod, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
+import { echo, startTarget } from '../proxy/proxied.js'
 import { makeCertificates } from '../servers/certificates.js'
 import { litefsScript, run, startMount } from './harness.js'
 import { sqlite } from './judges.js'
-import { same, startReplica } from './replicas.js'
+import { freePort, same, startReplica } from './replicas.js'
 
 const TOKEN = 'correct-horse-battery-staple'
 
@@ -21,14 +22,31 @@ t.test('a replica over TLS, with a token and a certificate', async (t) => {
   await chmod(tokenFile, 0o600)
   const http = { addr: '127.0.0.1:0', 'token-file': tokenFile }
   const tlsOf = ({ cert, key, ca }: typeof one) => ({ cert, key, ca, 'client-auth': true })
-  const primary = await startMount(t, { configExtra: { http: { ...http, tls: tlsOf(one) } } })
+  // At one port, as on two machines, so that the address of the primary's proxy follows from that of its API.
+  const port = await freePort()
+  const target = new URL(await startTarget(t, echo)).host
+  const proxyAt = (host: string) => ({ addr: `${host}:${port}`, target, db: 'a.db' })
+  const primary = await startMount(t, {
+    configExtra: { http: { ...http, tls: tlsOf(one) }, proxy: proxyAt('127.0.0.1') },
+  })
   t.match(primary.url, /^https:/)
-  const replica = await startReplica(t, primary.url, { configExtra: { http: { ...http, tls: tlsOf(two) } } })
+  const replica = await startReplica(t, primary.url, {
+    configExtra: { http: { ...http, tls: tlsOf(two) }, proxy: proxyAt('127.0.0.2') },
+  })
   await sqlite(
     path.join(primary.dir, 'a.db'),
     "pragma journal_mode = wal; create table t(x); insert into t values ('one')",
   )
   await same(t, { primary, replica }, 'a.db')
+
+  await replica.waitForLine('proxy server listening on: ')
+  const posted = await fetch(`http://127.0.0.2:${port}/x`, { method: 'POST', body: 'hello' })
+  t.match(posted.headers.getSetCookie()[0], /^__txid=/)
+  const seen = await posted.text()
+  t.match(JSON.parse(seen), { method: 'POST', body: 'hello' })
+  t.notMatch(seen, /Litefs-Proxy/i, 'what nodes know each other by is not for applications')
+  const users = await run('curl', ['-sS', '--cacert', one.ca, `https://127.0.0.1:${port}/litefs/health`])
+  t.match(users, { code: 0, stdout: 'OK\n' }, 'users may come with TLS, and need no certificate')
 
   const config = path.join(dir, 'litefs.yml')
   const settings = {
