@@ -75,18 +75,22 @@ async function happen(t: Test, cluster: Cluster, steps: readonly Step[]): Promis
   const beganMs = nowMs()
   t.comment(`began at ${new Date().toISOString()}, ${Math.round(beganMs)} ms`)
   const troubles: Trouble[] = []
-  const running: Promise<void>[] = []
+  // By who suffers: what takes long to heal, as a start does on a busy machine, delays the next fault.
+  const running = new Map<string, Promise<void>>()
   let failure: unknown
   for (const step of steps) {
     await delay(Math.max(0, beganMs + step.atMs - nowMs()))
     if (failure !== undefined) break
-    running.push(
-      suffer(cluster, step, troubles).catch((error: unknown) => {
+    const victim = step.fault.startsWith('store-') ? 'store' : String(step.node)
+    const turn = (running.get(victim) ?? Promise.resolve()).then(() => suffer(cluster, step, troubles))
+    running.set(
+      victim,
+      turn.catch((error: unknown) => {
         failure ??= new Error(`Cannot go through ${formatSchedule([step])}`, { cause: error })
       }),
     )
   }
-  await Promise.all(running)
+  await Promise.all(running.values())
   if (failure === undefined) return troubles
   for (const { name, printed } of cluster.nodes) t.comment(`${name} printed:\n${printed}`)
   throw failure
