@@ -32,7 +32,7 @@ export async function nodeBackup(config: Config, { source, log, onBackedUp }: No
   const { backup } = config
   const storage = await openStorage(backup.url, storageAccess(backup), process.env)
   const temporaryDir = path.join(path.resolve(config.data.dir), 'backup')
-  return new BackupLoop({ source, storage, temporaryDir, log, onBackedUp }, backupTimes(backup))
+  return new BackupLoop({ source, storage, pathOf: (name) => name, temporaryDir, log, onBackedUp }, backupTimes(backup))
 }
 
 function backupTimes(backup: Config['backup']): BackupTimes {

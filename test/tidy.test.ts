@@ -38,6 +38,9 @@ const importTable: Record<string, string[]> = {
   backup: ['db', 'ltx', 'native', 'log'],
   'backup-access': ['backup', 'config'],
   'node-backup': ['backup-access', 'backup', 'config', 'db', 'ltx', 'log'],
+  sidecar: ['backup', 'db', 'ltx', 'sqlite', 'native', 'log'],
+  replicate: ['sidecar', 'backup', 'ltx', 'native', 'log'],
+  'replicate-config': ['replicate', 'backup', 'config'],
   apply: ['mount', 'db', 'ltx', 'sqlite', 'native', 'log'],
   mount: ['fence', 'fuse', 'store', 'db', 'sqlite', 'ltx', 'native', 'log', 'trace'],
   replication: ['store', 'db', 'ltx', 'log'],
@@ -91,7 +94,22 @@ const importTable: Record<string, string[]> = {
     'log',
     'trace',
   ],
-  cli: ['backup', 'backup-access', 'config', 'node', 'http', 'import', 'lease', 'ltx', 'db', 'exec', 'log', 'store'],
+  cli: [
+    'backup',
+    'backup-access',
+    'replicate',
+    'replicate-config',
+    'config',
+    'node',
+    'http',
+    'import',
+    'lease',
+    'ltx',
+    'db',
+    'exec',
+    'log',
+    'store',
+  ],
 }
 
 /** Parts that turn bytes into values and back, and so know no file, socket or process. */

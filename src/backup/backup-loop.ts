@@ -13,6 +13,8 @@ const MAINTENANCES = 2
 export interface BackupLoopParts {
   readonly source: BackupSource
   readonly storage: Storage
+  /** Where the backup of a database is below the path of the storage. */
+  readonly pathOf: (name: string) => string
   /** Its content is removed. */
   readonly temporaryDir: string
   readonly log: Log
@@ -76,7 +78,7 @@ export class BackupLoop {
       return
     }
 
-    const path = new BackupPath(this.#parts.storage, name)
+    const path = new BackupPath(this.#parts.storage, this.#parts.pathOf(name))
     const turns = { uploadTurns: this.#uploadTurns, maintenanceTurns: this.#maintenanceTurns }
     const { signal } = this.#ending
     const lanes = new BackupLanes({ ...this.#parts, name, path, signal, ...turns }, this.#times)

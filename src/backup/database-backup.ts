@@ -1,3 +1,4 @@
+import { ContentError } from '../db/frozen-pages.js'
 import type { Log } from '../log.js'
 import { CHECKSUM_FLAG } from '../ltx/checksum.js'
 import { formatPosition, formatTxid, type Position } from '../ltx/names.js'
@@ -60,12 +61,14 @@ export class DatabaseBackup {
   async sync(): Promise<boolean> {
     return await this.#alone(async () => {
       const { source, name } = this.#parts
-      const before = this.#head?.pageSize
+      let isResized = false
       while (!this.isCurrent) {
+        const { pageSize } = await this.#readHead()
         const position = source.positions().get(name)
         if (position === undefined || !(await this.#advance(position, undefined))) break
+        if (pageSize !== 0 && this.#head?.pageSize !== pageSize) isResized = true
       }
-      return before !== undefined && before !== 0 && this.#head?.pageSize !== before
+      return isResized
     })
   }
 
@@ -83,6 +86,8 @@ export class DatabaseBackup {
       const { chunks, count } = counted(wholeDatabase(held.pages, label), signal)
       await path.write(file, chunks, timestampMs, pageSize * pageCount)
       onWritten(file, count())
+    } catch (error) {
+      throw this.#doubted(error)
     } finally {
       held.release()
     }
@@ -184,9 +189,17 @@ export class DatabaseBackup {
       const label = { minTxid: txid, maxTxid: txid, timestampMs, source: at, nodeId: source.nodeId }
       await this.#put(await spool(wholeDatabase(held.pages, label), temporaryDir), label, { commit, pageSize })
       return true
+    } catch (error) {
+      throw this.#doubted(error)
     } finally {
       if (given === undefined) held.release()
     }
+  }
+
+  #doubted(error: unknown): unknown {
+    const { source, name } = this.#parts
+    if (error instanceof ContentError) source.doubt(name)
+    return error
   }
 
   #tellWhy({ txid, source, nodeId }: BackupHead, position: SourcePosition): void {

@@ -39,4 +39,6 @@ export interface BackupSource {
   transaction(name: string, minTxid: bigint): Promise<SourceTransaction | undefined>
   /** Undefined where the database has no pages. */
   snapshot(name: string): Promise<HeldPages | undefined>
+  /** Told when the pages of a snapshot were not those of its position: what was captured cannot be relied upon. */
+  doubt(name: string): void
 }

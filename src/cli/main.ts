@@ -1,11 +1,13 @@
 #!/usr/bin/env node
 import { describeError } from '../log.js'
 import { clusterIdCommand } from './cluster-id.js'
+import { databasesCommand } from './databases.js'
 import { demoteCommand } from './demote.js'
 import { exportCommand } from './export.js'
 import { importCommand } from './import.js'
 import { ltxCommand } from './ltx.js'
 import { runProgram } from './program.js'
+import { replicateCommand } from './replicate.js'
 import { restoreCommand } from './restore.js'
 import { runCommand } from './run.js'
 import { statusCommand } from './status.js'
@@ -31,6 +33,8 @@ try {
       importCommand(),
       exportCommand(),
       statusCommand(),
+      replicateCommand(),
+      databasesCommand(),
       restoreCommand(),
       ltxCommand(),
     ],

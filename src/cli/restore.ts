@@ -1,10 +1,12 @@
 import fs from 'node:fs/promises'
 import path from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import type { BackupPath } from '../backup/backup-path.js'
 import type { BackupFile } from '../backup/replica-layout.js'
 import type { RestoredDatabase } from '../backup/restore.js'
 import type { RestoreTarget } from '../backup/restore-plan.js'
 import { formatPosition, formatTxid } from '../ltx/names.js'
+import { backupOf } from './backup-of.js'
 import { interruptible } from './interruption.js'
 import { formatBytes, Progress } from './progress.js'
 
@@ -28,9 +30,12 @@ export function restoreCommand(): Command {
     .description('write a database from its backup, as of now or of a point in time')
     .argument(
       '<db|url>',
-      'name of a database in the backup of the configuration file, or URL of a backup such as s3://BUCKET/PATH/DB',
+      'database of the configuration file (of litefs: its name, of Litestream: its path), or URL of a backup such as s3://BUCKET/PATH/DB',
     )
-    .option('-o <path>', 'SQLite file to write (default: the name of the database, in this directory)')
+    .option(
+      '-o <path>',
+      'SQLite file to write (default: the name of the database, in this directory; with a configuration of Litestream, the database)',
+    )
     .addOption(new Option('--txid <txid>', 'up to this TXID of the backup, 16 hex digits').argParser(txidOf))
     .addOption(
       new Option('--timestamp <time>', 'what there was before this time, as in 2026-11-21T14:31:00Z').argParser(timeOf),
@@ -53,44 +58,39 @@ export function restoreCommand(): Command {
 }
 
 async function restore(source: string, options: Options, signal: AbortSignal): Promise<void> {
-  const output = options.o ?? defaultOutput(source)
-  if ((await isThere(output)) && options.force !== true && options.dryRun !== true) {
-    if (options.ifDbNotExists === true) return say(options, { skipped: `${output} exists` })
-    throw new Error(`Cannot restore to ${output}: it is there already (-force replaces it)`)
-  }
-  const { planRestore, RestorePlanError } = await import('../backup/restore-plan.js')
-  const from = await openBackup(source, options)
+  const { from, file } = await backupOf(source, options)
   try {
-    const target: RestoreTarget = { txid: options.txid, beforeMs: options.timestamp }
-    const files = await from.allFiles(options.timestamp !== undefined)
-    if (files.length === 0 && options.ifReplicaExists === true)
-      return say(options, { skipped: `no backup at ${from.url}` })
-    let plan: BackupFile[]
-    try {
-      plan = planRestore(files, target)
-    } catch (error) {
-      throw error instanceof RestorePlanError ? new Error(`Cannot restore ${from.url}: ${error.message}`) : error
-    }
-    if (options.dryRun === true) return sayPlan(options, from.url, plan)
-    const restored = await fetchAndCheck(from, plan, output, { options, signal, label: path.basename(source) })
-    sayRestored(options, output, from.url, plan, restored)
+    await restoreFrom(from, options.o ?? file ?? defaultOutput(source), source, options, signal)
   } finally {
     await from.storage.close()
   }
 }
 
-async function openBackup(source: string, options: Options) {
-  const { DEFAULT_ACCESS, isStorageUrl, openStorage } = await import('../backup/open-storage.js')
-  const { BackupPath } = await import('../backup/backup-path.js')
-  if (isStorageUrl(source)) return new BackupPath(await openStorage(source, DEFAULT_ACCESS, process.env), '')
-  const { loadConfig } = await import('../config/load.js')
-  const { storageAccess } = await import('../backup-access.js')
-  const env = options.expandEnv ? process.env : undefined
-  const { config, file } = loadConfig({ path: options.config, env })
-  const { url } = config.backup
-  if (url === '')
-    throw new Error(`Cannot restore ${source}: ${file} has no backup.url (a URL in place of the name needs none)`)
-  return new BackupPath(await openStorage(url, storageAccess(config.backup), process.env), source)
+async function restoreFrom(
+  from: BackupPath,
+  output: string,
+  source: string,
+  options: Options,
+  signal: AbortSignal,
+): Promise<void> {
+  if ((await isThere(output)) && options.force !== true && options.dryRun !== true) {
+    if (options.ifDbNotExists === true) return say(options, { skipped: `${output} exists` })
+    throw new Error(`Cannot restore to ${output}: it is there already (-force replaces it)`)
+  }
+  const { planRestore, RestorePlanError } = await import('../backup/restore-plan.js')
+  const target: RestoreTarget = { txid: options.txid, beforeMs: options.timestamp }
+  const files = await from.allFiles(options.timestamp !== undefined)
+  if (files.length === 0 && options.ifReplicaExists === true)
+    return say(options, { skipped: `no backup at ${from.url}` })
+  let plan: BackupFile[]
+  try {
+    plan = planRestore(files, target)
+  } catch (error) {
+    throw error instanceof RestorePlanError ? new Error(`Cannot restore ${from.url}: ${error.message}`) : error
+  }
+  if (options.dryRun === true) return sayPlan(options, from.url, plan)
+  const restored = await fetchAndCheck(from, plan, output, { options, signal, label: path.basename(source) })
+  sayRestored(options, output, from.url, plan, restored)
 }
 
 interface Running {
@@ -100,7 +100,7 @@ interface Running {
 }
 
 async function fetchAndCheck(
-  from: Awaited<ReturnType<typeof openBackup>>,
+  from: BackupPath,
   plan: readonly BackupFile[],
   output: string,
   { options, signal, label }: Running,

@@ -54,6 +54,7 @@ class Shaper {
     const values: Record<string, unknown> = Object.create(null)
     for (const [key, child] of Object.entries(schema.shape)) {
       const bare = unwrap(child)
+      if (child instanceof z.ZodOptional) continue
       if (bare instanceof z.ZodObject) values[key] = this.section(undefined, bare, join(path, key))
     }
     for (const pair of map?.items ?? []) {
@@ -101,6 +102,7 @@ class Shaper {
 }
 
 function unwrap(schema: Schema): Schema {
+  if (schema instanceof z.ZodOptional) return unwrap(schema.unwrap())
   if (schema instanceof z.ZodPrefault) return unwrap(schema.unwrap())
   if (schema instanceof z.ZodPipe) return unwrap(schema.in)
   return schema

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import type { z } from 'zod'
 import { accessProblems } from './access-rules.js'
 import { type Claims, contradictions } from './contradictions.js'
 import { type ConfigDocument, readDocument } from './document.js'
@@ -47,7 +48,8 @@ function searchConfig(): { file: string; source: string } {
   throw new ConfigError(`Cannot find a configuration file: none of ${files.join(', ')} exists`, [])
 }
 
-function readConfig(file: string): { file: string; source: string } {
+/** Throws ConfigError. */
+export function readConfig(file: string): { file: string; source: string } {
   try {
     return { file, source: readFileSync(file, 'utf8') }
   } catch (cause) {
@@ -64,8 +66,8 @@ function isMissing(error: unknown): boolean {
 /** Checks the text of a configuration file. `file` is only for messages. Throws ConfigError with all problems. */
 export function parseConfig(source: string, file: string, env: Environment | undefined): LoadedConfig {
   const expansion = env === undefined ? { text: source, originOf: (at: number) => at } : expandEnvironment(source, env)
-  const document = parseDocumentText(expansion.text, file)
-  const report = new Report(source, file, expansion, document)
+  const document = parseDocumentText(expansion.text, file, configSchema)
+  const report = new Report(source, file, expansion, document, configSchema)
   for (const { offset, message } of document.syntaxErrors) report.syntax(offset, message)
   // A text that is not YAML has no keys worth judging; a key given twice is.
   const readable = document.syntaxErrors.every(({ message }) => message.startsWith('Map keys must be unique'))
@@ -96,10 +98,11 @@ export function parseConfig(source: string, file: string, env: Environment | und
 /** More openings in a row than any litefs.yml has: the YAML parser recurses, and Node dies of that instead of throwing. */
 const TOO_DEEP = /(?:[[{]\s*|[-?]\s+){100}/
 
-function parseDocumentText(text: string, file: string): ConfigDocument {
+/** Throws ConfigError where it is not even read. */
+export function parseDocumentText(text: string, file: string, schema: z.ZodObject): ConfigDocument {
   if (TOO_DEEP.test(text)) throw new ConfigError(`Cannot parse ${file}: it is nested too deeply`, [])
   try {
-    return readDocument(text, configSchema)
+    return readDocument(text, schema)
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause
     throw new ConfigError(`Cannot parse ${file}: it is nested too deeply`, [], { cause })

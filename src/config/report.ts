@@ -2,7 +2,6 @@ import type { z } from 'zod'
 import { type ConfigDocument, join, keysAt } from './document.js'
 import type { Expansion } from './expand.js'
 import { ConfigError, nearest, type Problem } from './problems.js'
-import { configSchema } from './schema.js'
 
 /** Collects problems with their places in the file as the user wrote it, before variables were expanded. */
 export class Report {
@@ -10,13 +9,15 @@ export class Report {
   readonly #file: string
   readonly #expansion: Expansion
   readonly #document: ConfigDocument
+  readonly #schema: z.core.$ZodType
   readonly #problems: Problem[] = []
 
-  constructor(source: string, file: string, expansion: Expansion, document: ConfigDocument) {
+  constructor(source: string, file: string, expansion: Expansion, document: ConfigDocument, schema: z.core.$ZodType) {
     this.#source = source
     this.#file = file
     this.#expansion = expansion
     this.#document = document
+    this.#schema = schema
   }
 
   syntax(offset: number, message: string): void {
@@ -57,7 +58,7 @@ export class Report {
 
   #unknownKey(section: readonly string[], unknown: string): void {
     const key = join(section.join('.'), unknown)
-    const known = keysAt(configSchema, section)
+    const known = keysAt(this.#schema, section)
     const meant = nearest(unknown, known)
     const hint = meant === undefined ? '' : `did you mean "${meant}"? `
     const offset = this.#document.places.get(key)?.keyOffset ?? this.#offsetOf(key)

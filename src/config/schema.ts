@@ -1,74 +1,9 @@
 import { z } from 'zod'
-import { parseDuration } from './duration.js'
-import { parseSize } from './size.js'
+import { choice, count, duration, flag, partSize, section, text, texts } from './keys.js'
 
 /*
- * Every key of litefs.yml with its default. Keys keep the spelling of the file. The `error` of each leaf says what is
- * allowed; the loader puts the place and the value found in front of it. The description is what editors show.
+ * Every key of litefs.yml with its default. Keys keep the spelling of the file. The description is what editors show.
  */
-
-const DURATION = 'a duration such as "10s", "1m30s" or "1.5h", not negative'
-
-function text(initial: string, description: string) {
-  return z.string({ error: 'a text' }).prefault(initial).meta({ description })
-}
-
-function flag(initial: boolean, description: string) {
-  return z.boolean({ error: 'true or false' }).prefault(initial).meta({ description })
-}
-
-function count(initial: number, description: string) {
-  return z.int({ error: 'a whole number, not negative' }).min(0).prefault(initial).meta({ description })
-}
-
-function texts(description: string) {
-  return z
-    .array(z.string({ error: 'a text' }), { error: 'a list of texts' })
-    .prefault([])
-    .meta({ description })
-}
-
-/** The file has Go's notation; the configuration has milliseconds. */
-function duration(initial: string, description: string) {
-  return z
-    .string({ error: DURATION })
-    .transform((value, context) => {
-      const ms = parseDuration(value)
-      if (ms !== undefined && ms >= 0) return ms
-      context.issues.push({ code: 'custom', message: DURATION, input: value })
-      return z.NEVER
-    })
-    .prefault(initial)
-    .meta({ description })
-}
-
-const SIZE = 'a size such as "5MiB", not below that'
-/** S3's least size of a part, bytes. */
-const MIN_PART_SIZE = 5 << 20
-
-/** The file has a text; the configuration has bytes. */
-function partSize(initial: string, description: string) {
-  return z
-    .string({ error: SIZE })
-    .transform((value, context) => {
-      const bytes = parseSize(value)
-      if (bytes !== undefined && bytes >= MIN_PART_SIZE) return bytes
-      context.issues.push({ code: 'custom', message: SIZE, input: value })
-      return z.NEVER
-    })
-    .prefault(initial)
-    .meta({ description })
-}
-
-/** One of a few words; `initial` undefined makes the key required. */
-function choice<const Word extends string>(words: readonly Word[], description: string) {
-  const allowed = words.map((word) => JSON.stringify(word)).join(' or ')
-  return z.enum(words, { error: allowed }).meta({ description })
-}
-
-function section<const Shape extends z.ZodRawShape>(shape: Shape) {
-  return z.strictObject(shape, { error: 'a section with keys' })
-}
 
 /** Files for connections over TLS to a lease store. */
 function clientTls(of: string) {

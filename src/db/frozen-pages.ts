@@ -11,6 +11,11 @@ const read = promisify(fs.read)
 /** Bytes that are read at once. */
 const RUN_SIZE = 1 << 20
 
+/** What was read is not the database that was captured. */
+export class ContentError extends Error {
+  override name = 'ContentError'
+}
+
 /** Consecutive pages. */
 export interface PageRun {
   readonly firstPgno: number
@@ -43,7 +48,9 @@ export async function* readFrozenPages(frozen: FrozenPages): AsyncGenerator<Page
   const checksum = pageCount === 0 ? CHECKSUM_FLAG : checksumFromHalves(sum[0] ?? 0, sum[1] ?? 0)
   if (checksum !== position.checksum) {
     const found = formatTxid(checksum)
-    throw new Error(`Cannot read snapshot: its checksum should be ${formatTxid(position.checksum)} and is ${found}`)
+    throw new ContentError(
+      `Cannot read snapshot: its checksum should be ${formatTxid(position.checksum)} and is ${found}`,
+    )
   }
 }
 

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Registry } from 'prom-client'
-import type { BackupView, DatabaseView, NodeView } from './node-view.js'
+import { BackupMetrics } from './backup-metrics.js'
+import type { DatabaseView, NodeView } from './node-view.js'
 
 /** Gauges with label db: LiteFS' name, help, value. */
 const DATABASE_GAUGES: readonly (readonly [string, string, (database: DatabaseView) => number])[] = [
@@ -30,38 +31,13 @@ const DATABASE_COUNTERS: readonly (readonly [string, string, (database: Database
   ['litefs_db_shm_write_count', 'Writes to the shared memory file.', ({ writeCounts }) => writeCounts.shm],
 ]
 
-/** Gauges with label db: name, help, value. */
-const BACKUP_GAUGES: readonly (readonly [string, string, (backup: BackupView) => number])[] = [
-  [
-    'litefs_backup_lag_seconds',
-    'Age of the oldest transaction that is not in the backup; 0 when all are.',
-    ({ lagMs }) => lagMs / 1000,
-  ],
-  [
-    'litefs_backup_last_success_timestamp_seconds',
-    'When something was last uploaded or nothing was to be; 0 when never.',
-    ({ lastSuccessMs }) => lastSuccessMs / 1000,
-  ],
-  ['litefs_backup_txid', 'Last transaction that is in the backup.', ({ txid }) => Number(txid ?? 0n)],
-]
-
-/** Counters with label db, counted from the start of the process. */
-const BACKUP_COUNTERS: readonly (readonly [string, string, (backup: BackupView) => number])[] = [
-  [
-    'litefs_backup_written_bytes_total',
-    'Bytes written to the backup, merged files and full copies too.',
-    ({ writtenBytes }) => writtenBytes,
-  ],
-  ['litefs_backup_errors_total', 'Uploads, merges and removals that failed.', ({ errorCount }) => errorCount],
-]
-
 /** What /metrics shows, under LiteFS' names. */
 export class Metrics {
   readonly registry = new Registry()
   readonly #view: NodeView
   readonly streamCount: Gauge
   readonly frames: Counter<'db' | 'type'>
-  readonly #byBackup: (readonly [Gauge<'db'> | Counter<'db'>, (backup: BackupView) => number])[]
+  readonly #backups: BackupMetrics
   readonly #byDatabase: (readonly [Gauge<'db'> | Counter<'db'>, (database: DatabaseView) => number])[]
 
   constructor(view: NodeView) {
@@ -95,14 +71,7 @@ export class Metrics {
         ([name, help, value]) => [new Counter({ name, help, labelNames: dbLabel, registers }), value] as const,
       ),
     ]
-    this.#byBackup = [
-      ...BACKUP_GAUGES.map(
-        ([name, help, value]) => [new Gauge({ name, help, labelNames: dbLabel, registers }), value] as const,
-      ),
-      ...BACKUP_COUNTERS.map(
-        ([name, help, value]) => [new Counter({ name, help, labelNames: dbLabel, registers }), value] as const,
-      ),
-    ]
+    this.#backups = new BackupMetrics(this.registry)
     this.#count = new Gauge({ name: 'litefs_db_count', help: 'Databases of this node.', registers })
   }
 
@@ -119,10 +88,7 @@ export class Metrics {
       metric.reset()
       for (const database of databases) metric.labels(database.name).inc(value(database))
     }
-    for (const [metric, value] of this.#byBackup) {
-      metric.reset()
-      for (const backup of this.#view.backups()) metric.labels(backup.name).inc(value(backup))
-    }
+    this.#backups.set(this.#view.backups())
     return await this.registry.metrics()
   }
 }

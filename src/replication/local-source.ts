@@ -145,6 +145,9 @@ export class LocalSource implements Source {
     }
   }
 
+  /** Only a start, which compares all pages with the LTX files, can tell what is right. */
+  doubt(): void {}
+
   async #start(): Promise<void> {
     await this.#options.owner.follow(true)
     for (const { name, position, pageSize, lastCommitMs } of await this.#options.owner.status()) {
