@@ -50,7 +50,7 @@ async function replicatedDatabase(source: string, options: BackupOptions) {
   )
   const file = litestreamConfigFile(options.config, process.env)
   if (file === undefined || !isLitestreamConfig(file)) return undefined
-  const { replicatedDatabases } = await import('../replicate-config.js')
+  const { replicatedDatabases } = await import('../sidecar/replicate-config.js')
   const { config } = loadLitestreamConfig({ path: file, env: options.expandEnv ? process.env : undefined })
   const databases = replicatedDatabases(config)
   const wanted = path.resolve(source)

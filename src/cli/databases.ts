@@ -17,8 +17,8 @@ export function databasesCommand(): Command {
     .option('--no-expand-env', 'leave environment variables in the configuration file alone')
     .action(async (options: Options) => {
       const { loadLitestreamConfig } = await import('../config/litestream-load.js')
-      const { replicatedDatabases } = await import('../replicate-config.js')
-      const { withoutPassword } = await import('../replicate.js')
+      const { replicatedDatabases } = await import('../sidecar/replicate-config.js')
+      const { withoutPassword } = await import('../sidecar/replicate.js')
       const env = options.expandEnv ? process.env : undefined
       const { config } = loadLitestreamConfig({ path: options.config, env })
       const rows = replicatedDatabases(config).map(({ path: file, url }) => {

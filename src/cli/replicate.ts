@@ -5,7 +5,7 @@ import { ConfigError } from '../config/problems.js'
 import { CommandLineError, splitWords } from '../config/words.js'
 import { FORWARDED_SIGNALS, Supervisor } from '../exec/supervisor.js'
 import { createLog, describeError, type Log } from '../log.js'
-import type { ReplicatedDatabase, Replication } from '../replicate.js'
+import type { ReplicatedDatabase, Replication } from '../sidecar/replicate.js'
 import { VERSION } from './version.js'
 
 interface Options {
@@ -62,8 +62,8 @@ async function replicate(db: string | undefined, url: string | undefined, option
   const log = createLog({ format, timestamp: true, debug: /^(?:debug|trace)$/i.test(level) })
   log.info(`litefs v${VERSION} replicate${sources}`)
   for (const warning of warnings) log.warn(warning)
-  const { replicatedDatabases } = await import('../replicate-config.js')
-  const { replicateOnce, restoreMissing } = await import('../replicate.js')
+  const { replicatedDatabases } = await import('../sidecar/replicate-config.js')
+  const { replicateOnce, restoreMissing } = await import('../sidecar/replicate.js')
   const databases = replicatedDatabases(config)
   if (databases.length === 0)
     throw new ConfigError('Cannot back up: the configuration file lists no databases (dbs)', [])
@@ -98,7 +98,7 @@ async function configOf(
 
 /** Until a signal, or the end of the command. */
 async function run(databases: readonly ReplicatedDatabase[], exec: string, addr: string, log: Log): Promise<number> {
-  const { Replication, withoutPassword } = await import('../replicate.js')
+  const { Replication, withoutPassword } = await import('../sidecar/replicate.js')
   const argv = exec === '' ? undefined : splitWords(exec).words
   const supervisor = new Supervisor(log)
   for (const signal of FORWARDED_SIGNALS) process.on(signal, () => supervisor.deliver(signal))

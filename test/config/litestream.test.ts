@@ -1,7 +1,7 @@
 import t from 'tap'
 import { parseLitestreamConfig } from '../../src/config/litestream-load.js'
 import { ConfigError } from '../../src/config/problems.js'
-import { replicatedDatabases } from '../../src/replicate-config.js'
+import { replicatedDatabases } from '../../src/sidecar/replicate-config.js'
 
 function load(text: string, env: Record<string, string> = {}) {
   const { config, warnings } = parseLitestreamConfig(text, 'litestream.yml', env)

@@ -1,5 +1,5 @@
-import type { StorageAccess } from './backup/open-storage.js'
-import type { AccessKeys, DatabaseKeys, LitestreamConfig, ReplicaKeys } from './config/litestream-schema.js'
+import type { StorageAccess } from '../backup/open-storage.js'
+import type { AccessKeys, DatabaseKeys, LitestreamConfig, ReplicaKeys } from '../config/litestream-schema.js'
 import { type ReplicatedDatabase, storageUrlOf } from './replicate.js'
 
 /** Litestream's: some 500 MB of pages of 4 KiB. */
