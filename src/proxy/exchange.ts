@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
+import { inPairs } from './headers.js'
 
 export interface OutgoingRequest {
   readonly method: string
@@ -172,10 +173,6 @@ class Relay implements Dispatcher.DispatchHandler {
 
 function toText(raw: Dispatcher.DispatchController['rawHeaders']): string[] {
   return Array.isArray(raw) ? raw.map((part) => (typeof part === 'string' ? part : part.toString('latin1'))) : []
-}
-
-function inPairs(flat: readonly string[]): [string, string][] {
-  return flat.flatMap((name, index) => (index % 2 === 0 ? [[name, flat[index + 1] ?? '']] : []))
 }
 
 /** What comes with the status; undici has it as UTF-8, which it need not be, and nobody needs it. */

@@ -8,7 +8,7 @@ export const KEY_HEADER = 'Litefs-Proxy-Key'
 /** In the answer of a proxy that has not let the application see the request: it can be sent again. */
 export const UNPROCESSED_HEADER = 'Litefs-Unprocessed'
 
-/** They are about one connection (RFC 9110, 7.6.1). Trailers of a request are not passed on. */
+/** They are about one connection (RFC 9110, 7.6.1). */
 const OF_CONNECTION = ['connection', 'keep-alive', 'proxy-connection', 'te', 'transfer-encoding', 'upgrade']
 const OF_PROXIES = [HOPS_HEADER, KEY_HEADER].map((name) => name.toLowerCase())
 const NOT_FORWARDED = new Set([...OF_CONNECTION, ...OF_PROXIES, 'expect', 'trailer', 'x-forwarded-for'])
@@ -90,4 +90,9 @@ function namedByConnection(raw: RawHeaders): Set<string> | undefined {
 export function hasHeader(raw: RawHeaders, wanted: string): boolean {
   const lower = wanted.toLowerCase()
   return raw.some((name, index) => index % 2 === 0 && name.toLowerCase() === lower)
+}
+
+/** Names and values in turn as node:http takes trailers. */
+export function inPairs(flat: RawHeaders): [string, string][] {
+  return flat.flatMap((name, index) => (index % 2 === 0 ? [[name, flat[index + 1] ?? '']] : []))
 }

@@ -10,6 +10,7 @@ import type { ProxiedNode } from './proxied-node.js'
 import type { RequestContext } from './request-context.js'
 import { type ProxySettings, Router, type Send } from './router.js'
 import { type ProxyTls, takeTls } from './secure.js'
+import { announcesTrailers, exchangeWithTrailers } from './trailers.js'
 import { Upgrades } from './upgrades.js'
 
 export interface ListenSettings {
@@ -64,8 +65,10 @@ export async function serveProxy(
   const cutUndecided = listening.tls && takeTls(server, listening.tls, listening.readHeaderTimeoutMs)
   const failed = (error: Error) => log.error(`proxy: ${describeError(error)}`)
   const send: Send = (context, url, headers, accept) => {
-    const { method, target: path, response } = context
-    return exchange(origins.pool(url), { method, path, headers, body: context.body() }, response, accept)
+    const { method, target: path, request, response } = context
+    const outgoing = { method, path, headers, body: context.body() }
+    if (!announcesTrailers(request)) return exchange(origins.pool(url), outgoing, response, accept)
+    return exchangeWithTrailers(url, outgoing, request, response, accept, peers.tls)
   }
   const serve = (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => {
     limitWriting(response, listening.writeTimeoutMs)

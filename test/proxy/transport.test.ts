@@ -96,6 +96,35 @@ t.test('large bodies in both directions, with a length and without', async (t) =
   }
 })
 
+t.test('trailers of requests, through one proxy and two, again where the first primary was none', async (t) => {
+  const target = await startTarget(t, (request, response) => {
+    text(request).then(
+      (body) => response.end(JSON.stringify({ body, announced: request.headers.trailer, trailers: request.trailers })),
+      () => {}, // whoever asked has gone
+    )
+  })
+  const primary = await startTestProxy(t, target)
+  const old = await startTestProxy(t, target, { settings: { primaryRedirectTimeoutMs: 50 } })
+  old.node.role = undefined
+  const replica = await startTestProxy(t, target)
+  replica.node.role = { hostname: 'old', proxyUrl: old.url }
+  const headers = 'Host: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Host\r\n'
+  const trailers = 'X-Sum: 7\r\nHost: y\r\nCookie: a=b\r\nLitefs-Proxy-Hops: 1\r\n'
+  const sent = `POST / HTTP/1.1\r\n${headers}\r\n5\r\nhello\r\n0\r\n${trailers}\r\n`
+  const wanted = { body: 'hello', announced: 'X-Sum', trailers: { 'x-sum': '7' } }
+  const seen = (answer: string) => JSON.parse(/\{.*\}/.exec(answer)?.[0] ?? '{}') as object
+  t.strictSame(seen(await rawly(primary.port, sent)), wanted)
+  const through = rawly(replica.port, sent)
+  await delay(150)
+  replica.node.become({ hostname: 'first', proxyUrl: primary.url })
+  t.strictSame(seen(await through), wanted)
+  const silent = await rawly(primary.port, sent.replace('Trailer: X-Sum, Host\r\n', ''))
+  t.strictSame(seen(silent), { body: 'hello', trailers: {} }, 'not announced, not passed on')
+  const gone = await startTestProxy(t, 'http://127.0.0.1:1', { settings: { primaryRedirectTimeoutMs: 50 } })
+  gone.node.role = { hostname: 'dead', proxyUrl: 'http://127.0.0.1:1' }
+  t.match(await rawly(gone.port, sent), /^HTTP\/1\.1 503 /)
+})
+
 t.test('events arrive one by one, and the application hears when the reader goes', async (t) => {
   let closed = (_: unknown) => {}
   const gone = new Promise((resolve) => {
