@@ -29,7 +29,8 @@ function chain(writer: string, count: number, before: readonly Entry[]): Entry[]
 }
 
 function attempt(entry: Entry, node: string, begunMs: number): Attempt {
-  return { ...entry, database: 'a.db', node, begunMs, endedMs: begunMs + 50, acknowledged: true }
+  const epoch = node === 'n1' ? 1 : 2
+  return { ...entry, database: 'a.db', node, epoch, begunMs, endedMs: begunMs + 50, acknowledged: true }
 }
 
 /** The same but for the entry or attempt with this name. */
@@ -96,7 +97,11 @@ t.test('planted errors', async (t) => {
     ],
     'two primaries': [
       { ...sound, attempts: changed(sound.attempts, 'n1.1/6', { begunMs: 3060, endedMs: 3070 }) },
-      /n1\.1\/6.*another primary had acknowledged n2\.1\/1/,
+      /n1\.1\/6.*n2 had acknowledged n2\.1\/1 under lease 2 before it began under 1/,
+    ],
+    'a lease of two nodes': [
+      { ...sound, attempts: changed(sound.attempts, 'n2.1/1', { epoch: 1 }) },
+      /n2\.1\/1.*lease 1 was that of n1/,
     ],
     'an order that was not': [
       { ...sound, attempts: changed(sound.attempts, 'n2.1/2', { begunMs: 3900, endedMs: 3950 }) },

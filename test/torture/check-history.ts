@@ -18,7 +18,7 @@ export interface Verdict {
 
 /**
  * Looks for what no sequence of faults may bring about: an acknowledged transaction that is nowhere or lost without a reason, one that is there
- * twice or in another place, and two primaries at a time. These show as an order of commits that differs from the order of time.
+ * twice or in another place, and two primaries at a time: these show as an order of commits, or of leases, that differs from the order of time.
  */
 export function checkHistory(history: History): Verdict {
   const violations: string[] = []
@@ -39,12 +39,13 @@ export function checkHistory(history: History): Verdict {
       kept.filter((attempt) => log[attempt.id - 1]?.name !== attempt.name).map((attempt) => told(attempt, 'moved')),
     )
     report(outOfOrder(kept))
-    report(lost.flatMap((attempt) => unexplained(attempt, { log, setAside, kept, history })))
+    report(lost.flatMap((attempt) => unexplained(attempt, setAside, history)))
     lostCount += lost.length
     unexpected += attempts.filter(({ acknowledged, name }) => !acknowledged && places.has(name)).length
   }
-  const acknowledged = history.attempts.filter((attempt) => attempt.acknowledged).length
-  return { violations, acknowledged, lost: lostCount, unexpected }
+  const acknowledged = history.attempts.filter((attempt) => attempt.acknowledged)
+  report(primariesAtATime(acknowledged))
+  return { violations, acknowledged: acknowledged.length, lost: lostCount, unexpected }
 }
 
 function told({ database, name, node, id, endedMs }: Attempt, what: string): string {
@@ -77,25 +78,43 @@ function outOfOrder(kept: readonly Attempt[]): string[] {
   return found
 }
 
+/** A lease has one holder, and nobody acknowledges under it once something has been acknowledged under a later one. */
+function primariesAtATime(acknowledged: readonly Attempt[]): string[] {
+  const found: string[] = []
+  const holders = new Map<number, string>()
+  for (const attempt of acknowledged) {
+    const holder = holders.get(attempt.epoch) ?? attempt.node
+    holders.set(attempt.epoch, holder)
+    if (holder !== attempt.node) found.push(told(attempt, `lease ${attempt.epoch} was that of ${holder}`))
+  }
+  let latest: Attempt | undefined
+  const begun = [...acknowledged].sort((a, b) => a.begunMs - b.begunMs)
+  const ended = [...acknowledged].sort((a, b) => a.endedMs - b.endedMs)
+  let i = 0
+  for (const attempt of begun) {
+    for (let one = ended[i]; one !== undefined && one.endedMs < attempt.begunMs; one = ended[++i]) {
+      if (latest === undefined || one.epoch > latest.epoch) latest = one
+    }
+    if (latest === undefined || latest.epoch <= attempt.epoch) continue
+    found.push(
+      told(
+        attempt,
+        `${latest.node} had acknowledged ${latest.name} under lease ${latest.epoch} before it began under ${attempt.epoch}`,
+      ),
+    )
+  }
+  return found
+}
+
 /** What is wrong with the loss of an acknowledged transaction; nothing when it is one that a lost primary had not sent. */
-function unexplained(attempt: Attempt, { log, setAside, kept, history }: Rest): string[] {
+function unexplained(attempt: Attempt, setAside: readonly SetAside[], history: History): string[] {
   const aside = setAside.find((one) => one.node === attempt.node && one.log[attempt.id - 1]?.name === attempt.name)
   if (aside === undefined) return [told(attempt, 'it is neither there nor kept aside')]
   const own = history.troubles.filter(({ node, toMs }) => node === attempt.node && toMs >= attempt.begunMs)
   if (own.length === 0) return [told(attempt, 'it is lost, and nothing had happened to its node')]
   const wasUnsent = own.some(({ fromMs }) => followedMs(history, attempt.node, attempt.endedMs, fromMs) <= UNSENT_MS)
   if (!wasUnsent) return [told(attempt, 'it is lost, and there had been time and somebody to send it to')]
-  const fork = aside.log.findIndex((entry, i) => log[i]?.name !== entry.name)
-  const successor = kept.find(({ id, endedMs }) => id > fork && endedMs < attempt.begunMs)
-  if (successor === undefined) return []
-  return [told(attempt, `another primary had acknowledged ${successor.name} (${successor.node}) before it began`)]
-}
-
-interface Rest {
-  readonly log: readonly Entry[]
-  readonly setAside: readonly SetAside[]
-  readonly kept: readonly Attempt[]
-  readonly history: History
+  return []
 }
 
 /** The longest time between two moments in which another node was well, milliseconds. */

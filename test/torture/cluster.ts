@@ -97,7 +97,13 @@ export class Node {
     const application = (role: 'write' | 'read', number: number) =>
       new Application(
         t,
-        (incarnation) => [role, `${name}.${incarnation}`, String(seed + 100 * incarnation + number), this.dir],
+        (incarnation) => [
+          role,
+          `${name}.${incarnation}`,
+          String(seed + 100 * incarnation + number),
+          this.dir,
+          this.dataDir,
+        ],
         (report) => {
           if (report.problem !== undefined) heard.problems.push(`${name}: ${report.problem}`)
           else if (report.name !== undefined) heard.attempts.push({ ...report, node: name })

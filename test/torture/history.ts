@@ -14,6 +14,8 @@ export interface Entry {
 export interface Attempt extends Entry {
   readonly database: string
   readonly node: string
+  /** Of the lease under which the node took it: they are counted. */
+  readonly epoch: number
   readonly begunMs: number
   readonly endedMs: number
   /** SQLite said that it is committed. Otherwise it may be or not. */

@@ -1,12 +1,12 @@
-// node workload.js write|read NAME SEED DIR: works on the databases in DIR, the mount of a node that may become the primary, be one no more, stand
-// still or die. `write` commits where the node is the primary, `read` looks for what no read transaction may see, until standard input ends.
-// Prints a line of JSON for each attempt to commit, { database, id, name, previous, begunMs, endedMs, acknowledged }, and for each
+// node workload.js write|read NAME SEED DIR DATA: works on the databases in DIR, the mount of a node with the data directory DATA that may become
+// the primary, be one no more, stand still or die. `write` commits where the node is the primary, `read` looks for what no read transaction may see, until standard input ends.
+// Prints a line of JSON for each attempt to commit, { database, id, name, previous, epoch, begunMs, endedMs, acknowledged }, and for each
 // { problem }; the last one is { count }.
-import { existsSync, writeSync } from 'node:fs'
+import { existsSync, readFileSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import Database from 'better-sqlite3'
 
-const [role, writer, seed, dir] = process.argv.slice(2)
+const [role, writer, seed, dir, dataDir] = process.argv.slice(2)
 const ACCOUNTS = 50
 const TOTAL = 50_000
 const MODES = ['wal', 'delete', 'truncate', 'persist']
@@ -15,7 +15,7 @@ const BUSY_MS = 2000
 const KEPT = 300
 const LOOKED_AT = 40
 /** What an application sees whose mount has gone, whose disk is full or whose node may not commit (any more). */
-const EXPECTED = /^SQLITE_(IOERR|CANTOPEN|READONLY|BUSY|FULL|LOCKED)/
+const EXPECTED = /^(SQLITE_(IOERR|CANTOPEN|READONLY|BUSY|FULL|LOCKED)|NO_MOUNT)/
 const RETRY_MS = 20
 
 let state = Number(seed) >>> 0
@@ -37,9 +37,12 @@ function below(limit) {
 const nowMs = () => Number(process.hrtime.bigint()) / 1e6
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 const say = (line) => writeSync(1, `${JSON.stringify(line)}\n`)
+const epochOfNode = () => Number(readFileSync(path.join(dataDir, 'epoch'), 'utf8'))
 const isReplica = () => existsSync(path.join(dir, '.primary'))
 
 function open(database) {
+  // Better-sqlite3 has no code for a directory that is not there.
+  if (!existsSync(path.join(dir, database))) throw Object.assign(new Error('the mount has gone'), { code: 'NO_MOUNT' })
   const db = new Database(path.join(dir, database), { timeout: BUSY_MS, fileMustExist: true })
   try {
     db.pragma('synchronous = FULL')
@@ -76,7 +79,7 @@ function commitOne(file) {
   const { db, database } = file
   const begunMs = nowMs()
   const name = `${writer}/${++seq}`
-  let seen = { id: 0, previous: '' }
+  let seen = { id: 0, previous: '', epoch: 0 }
   let acknowledged = false
   let wrote = false
   try {
@@ -84,7 +87,7 @@ function commitOne(file) {
     // Within a write transaction the role stays, unless the node is torn out of it.
     if (isReplica()) return
     wrote = true
-    seen = add(file, name)
+    seen = { ...add(file, name), epoch: epochOfNode() }
     db.exec('COMMIT')
     acknowledged = true
   } finally {
