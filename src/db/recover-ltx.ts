@@ -102,7 +102,7 @@ async function rescan(layout: DatabaseLayout, newest: LtxSummary, state: PageSta
 }
 
 /** The LTX files that lead up to the newest, from it backwards, as far as one follows the other. */
-function* chainBackwards(layout: DatabaseLayout, newest: LtxSummary): Generator<LtxEntry> {
+export function* chainBackwards(layout: DatabaseLayout, newest: LtxSummary): Generator<LtxEntry> {
   let next = newest.header.maxTxid
   for (const entry of listLtxDirectory(layout.ltxDir).reverse()) {
     if (entry.maxTxid > next) continue

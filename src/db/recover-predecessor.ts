@@ -3,6 +3,7 @@ import { checksumFromHalves } from '../ltx/checksum.js'
 import { pageChecksum } from '../native.js'
 import { lastFrames, type WalTransaction } from '../sqlite/wal-scan.js'
 import type { DatabaseLayout } from './layout.js'
+import type { LtxSummary } from './ltx-file.js'
 import type { PageState } from './page-state.js'
 import { reader } from './recover-journal.js'
 import type { FoundWal } from './recover-wal.js'
@@ -13,6 +14,11 @@ export interface Predecessor {
   readonly checksum: bigint
   readonly pageSize: number
   readonly pageCount: number
+}
+
+export function predecessorOf({ header, trailer }: LtxSummary): Predecessor {
+  const { maxTxid, pageSize, commit } = header
+  return { txid: maxTxid, checksum: trailer.postApplyChecksum, pageSize, pageCount: commit }
 }
 
 /**

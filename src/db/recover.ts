@@ -11,19 +11,19 @@ import {
   isWalMode,
   parseDatabaseHeader,
 } from '../sqlite/database-header.js'
-import { isPadding, type WalTransaction } from '../sqlite/wal-scan.js'
 import type { CommitSettings } from './committer.js'
 import type { DatabaseStart } from './database-watcher.js'
 import type { DatabaseLayout } from './layout.js'
-import { listLtxDirectory, newestEntry } from './ltx-directory.js'
+import { newestEntry } from './ltx-directory.js'
 import { type LtxSummary, readLtxSummary, withLtxFile } from './ltx-file.js'
 import { syncDirectory } from './ltx-spool.js'
 import { scanPages } from './page-scan.js'
 import { FLAG_HI, PageState } from './page-state.js'
 import { captureRecovered } from './recover-capture.js'
+import { freshTransactions } from './recover-fresh.js'
 import { reader, recoverJournal, removeJournal } from './recover-journal.js'
 import { keepDatabase, newestChangeCounter, overtakeByLtx, rebuildFromLtx } from './recover-ltx.js'
-import type { Predecessor } from './recover-predecessor.js'
+import { type Predecessor, predecessorOf } from './recover-predecessor.js'
 import { type FoundWal, findWal, foldWal, removeWal } from './recover-wal.js'
 import { loadChecksums } from './saved-checksums.js'
 
@@ -32,9 +32,6 @@ import { loadChecksums } from './saved-checksums.js'
  * their ends suffice as long as they say what the database's content says too.
  */
 const READ_WHOLE_BYTES = 64 << 20
-/** LTX files that are looked through, newest first, for the WAL generation on disk. */
-const GENERATION_SEARCH_FILES = 20_000
-
 /** A database whose content and LTX files cannot be brought together. The store sets it aside. */
 export class RecoveryError extends Error {}
 
@@ -138,7 +135,7 @@ async function reconcile(
   }
   state.txid = newest.header.maxTxid
   if (isContent(state, newest)) return newest.header.timestamp
-  const fresh = wal === undefined ? [] : freshTransactions(layout, newest, wal)
+  const fresh = wal === undefined ? [] : freshTransactions(layout, newest, wal, state)
   if (fresh.length > 0 || uncaptured) {
     settings.log.info(`${layout.dir}: captures what was committed after TXID ${newest.header.maxTxid}`)
     return captureRecovered(layout, settings, state, predecessorOf(newest), wal, fresh)
@@ -201,11 +198,6 @@ function headerOf(layout: DatabaseLayout): DatabaseHeader | undefined {
   } finally {
     fs.closeSync(fd)
   }
-}
-
-function predecessorOf({ header, trailer }: LtxSummary): Predecessor {
-  const { maxTxid, pageSize, commit } = header
-  return { txid: maxTxid, checksum: trailer.postApplyChecksum, pageSize, pageCount: commit }
 }
 
 /** LTX files whose content is lost: what follows them starts from nothing, as after a drop. */
@@ -301,31 +293,4 @@ function setPage(state: PageState, pgno: number, page: Uint8Array): void {
   const sum = new Uint32Array(2)
   pageChecksum(sum, 0, pgno, page, 0, page.length)
   state.setPage(pgno, sum[0] ?? FLAG_HI, sum[1] ?? 0)
-}
-
-/** The transactions in the WAL after the newest LTX file; none when the WAL is of its time or older. */
-function freshTransactions(layout: DatabaseLayout, newest: LtxSummary, wal: FoundWal): WalTransaction[] {
-  const { header } = newest
-  if (!sameGeneration(header, wal)) return isOlderGeneration(layout, wal) ? [] : withoutPadding(wal)
-  const end = header.walOffset + header.walSize
-  return withoutPadding(wal).filter((transaction) => transaction.start >= end)
-}
-
-/** Frames that only repeat a commit frame spent no TXID when they were captured, so they must not here. */
-function withoutPadding(wal: FoundWal): WalTransaction[] {
-  const readAt = reader(wal.fd)
-  return wal.transactions.filter((transaction, i, all) => {
-    const previous = all[i - 1]
-    return previous === undefined || !isPadding(wal.header, previous, transaction, readAt)
-  })
-}
-
-function sameGeneration(header: LtxSummary['header'], wal: FoundWal): boolean {
-  return header.walOffset > 0 && header.walSalt1 === wal.header.salt1 && header.walSalt2 === wal.header.salt2
-}
-
-/** Whether an older LTX file came from this WAL: then the newest one came after it, and the WAL's end is stale. */
-function isOlderGeneration(layout: DatabaseLayout, wal: FoundWal): boolean {
-  const entries = listLtxDirectory(layout.ltxDir).reverse().slice(1, GENERATION_SEARCH_FILES)
-  return entries.some((entry) => sameGeneration(readLtxSummary(entry.path).header, wal))
 }
