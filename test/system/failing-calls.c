@@ -1,4 +1,4 @@
-// Preloaded into the daemon: makes chosen system calls on files below a directory fail. Works for every call of Node's and of the
+// Preloaded into the daemon: makes chosen system calls on files below a directory fail, or kills the process in their place. Works for every call of Node's and of the
 // addon's that changes a file system or brings something to the disk, in any thread.
 //
 //   FAILING_CALLS_DIR      the directory
@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,7 +24,7 @@ struct control {
   _Atomic uint32_t armed;   // 0: no call counts or fails
   uint32_t fail_at;         // the call that fails, counted from 1; 0: none
   uint32_t all_after;       // 1: so do those after it
-  uint32_t error;           // errno
+  uint32_t error;           // errno; 0: the process is killed, after half of the call if it is torn
   uint32_t torn;            // 1: when it is a write, half of it is made and the next call fails
   _Atomic uint32_t seen;    // calls since it was armed
   _Atomic uint32_t failed;  // calls that failed or were torn
@@ -50,12 +51,18 @@ static bool is_below(const char *path) { return strncmp(path, directory, directo
 
 enum verdict { GO, TEAR, FAIL };
 
+static void die(void) {
+  kill(getpid(), SIGKILL);
+  for (;;) pause();
+}
+
 static enum verdict judge(const char *call, const char *path) {
   const uint32_t seen = atomic_fetch_add(&control->seen, 1) + 1;
   const uint32_t at = control->fail_at;
   if (at == 0 || seen < at || (seen > at && control->all_after == 0)) return GO;
   if (atomic_fetch_add(&control->failed, 1) == 0) snprintf(control->what, sizeof control->what, "%s %s", call, path);
   if (control->torn && seen == at) return TEAR;
+  if (control->error == 0) die();
   errno = (int)control->error;
   return FAIL;
 }
@@ -77,18 +84,24 @@ static enum verdict judge_fd(const char *call, int fd) {
 
 // A call that cannot be torn fails where one that can is torn.
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
-#define FAILS(verdict) ((verdict) != GO ? (errno = (int)control->error, true) : false)
+#define FAILS(verdict) ((verdict) != GO ? (control->error == 0 ? die() : (void)0, errno = (int)control->error, true) : false)
+
+// After half of a write: the process dies of it, if it is to.
+static ssize_t torn(enum verdict verdict, ssize_t written) {
+  if (verdict == TEAR && control->error == 0) die();
+  return written;
+}
 
 ssize_t write(int fd, const void *data, size_t length) {
   const enum verdict verdict = judge_fd("write", fd);
   if (verdict == FAIL || (verdict == TEAR && length < 2)) return errno = (int)control->error, -1;
-  return NEXT(write)(fd, data, verdict == TEAR ? length / 2 : length);
+  return torn(verdict, NEXT(write)(fd, data, verdict == TEAR ? length / 2 : length));
 }
 
 ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
   const enum verdict verdict = judge_fd("pwrite", fd);
   if (verdict == FAIL || (verdict == TEAR && length < 2)) return errno = (int)control->error, -1;
-  return NEXT(pwrite64)(fd, data, verdict == TEAR ? length / 2 : length, offset);
+  return torn(verdict, NEXT(pwrite64)(fd, data, verdict == TEAR ? length / 2 : length, offset));
 }
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {

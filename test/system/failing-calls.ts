@@ -16,12 +16,15 @@ const FAILED = 6 * 4
 const WHAT = 7 * 4
 const WHAT_SIZE = 256
 
+/** In place of an errno: the process is killed, by SIGKILL. */
+export const KILLS = 0
+
 export interface Fault {
   /** Which call fails, counted from 1. */
   readonly at: number
   /** Those after it fail too, as on a full disk. */
   readonly allAfter: boolean
-  /** Positive errno. */
+  /** Positive errno; KILLS. */
   readonly errno: number
   /** If it is a write, half of it is made. */
   readonly torn: boolean
