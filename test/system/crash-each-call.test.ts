@@ -3,7 +3,7 @@
 import { cp, mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
 import { FailingCalls, KILLS } from './failing-calls.js'
 import { type Mount, run, startMount } from './harness.js'
@@ -155,10 +155,14 @@ t.test('killed within recovery, again and again', async (t) => {
   }
 })
 
-t.test('a replica that is killed within a transaction, and within a snapshot', async (t) => {
+for (const mode of ALL ? ['wal', 'delete', 'persist'] : ['wal']) {
+  t.test(`a replica that is killed within a transaction, and within a snapshot, ${mode}`, (t) => killedReplica(t, mode))
+}
+
+async function killedReplica(t: Test, mode: string): Promise<void> {
   const primary = await startMount(t, OPTIONS)
   const source = path.join(primary.dir, 'a.db')
-  await sqlite(source, `PRAGMA journal_mode=wal; CREATE TABLE t(n INTEGER PRIMARY KEY, b); ${insert(0, 300_000)}`)
+  await sqlite(source, `PRAGMA journal_mode=${mode}; CREATE TABLE t(n INTEGER PRIMARY KEY, b); ${insert(0, 300_000)}`)
   const dataDir = path.join(t.testdir({}), 'data')
   const faults = await FailingCalls.build(t, dataDir)
   let replica = await startReplica(t, primary.url, { ...OPTIONS, dataDir, env: faults.env })
@@ -218,4 +222,4 @@ t.test('a replica that is killed within a transaction, and within a snapshot', a
     await agree(t, replica, 'a.db')
     t.equal(await replica.stop(), 0)
   }
-})
+}
