@@ -6,7 +6,8 @@ import type { LogSegment } from './ltx-log-segment.js'
 /**
  * Writes the LTX files that a crash left in the log only, and removes those that were undone. Idempotent.
  * Nothing is synced: the caller does that for all of it, before the log is used again.
- * Returns the last sequence number of the log. Throws a system error; the log then still has everything.
+ * Returns the last sequence number of the log. Throws an error that names the file, with the system's as its cause; the log then still has
+ * everything.
  */
 export function replayLtxLog(dataDir: string, segments: readonly [LogSegment, LogSegment]): number {
   const records = logRecords(segments.map((segment) => segment.contents()))
@@ -17,7 +18,13 @@ export function replayLtxLog(dataDir: string, segments: readonly [LogSegment, Lo
   }
   for (const [relative, record] of newest) {
     const file = path.join(dataDir, relative)
-    restore(file, record)
+    try {
+      restore(file, record)
+    } catch (error) {
+      throw new Error(`Cannot write what the LTX log has to ${file} (it stays in the log for the next start)`, {
+        cause: error,
+      })
+    }
   }
   return records.at(-1)?.sequence ?? 0
 }
