@@ -17,6 +17,9 @@ export interface OutgoingRequest {
  */
 export type Accept = (status: number, headers: string[]) => string[] | undefined | Promise<string[] | undefined>
 
+/** Pieces of a body that are cheaper to copy than to send beside others. */
+const SMALL_BYTES = 16 << 10
+
 /** How an exchange ended. */
 export type Outcome =
   /** The client has the answer, or as much of it as there was. */
@@ -104,7 +107,11 @@ class Relay implements Dispatcher.DispatchHandler {
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     this.#written = true
-    if (!this.#response.write(chunk)) controller.pause()
+    const { length } = chunk
+    // As a string it goes out with the headers in one piece; in two, that is an eighth of the proxy's time for a small answer.
+    const isTaken =
+      length <= SMALL_BYTES ? this.#response.write(chunk.toString('latin1'), 'latin1') : this.#response.write(chunk)
+    if (!isTaken) controller.pause()
   }
 
   onResponseEnd(controller: Dispatcher.DispatchController): void {

@@ -39,7 +39,8 @@ export function forwardedHeaders(raw: RawHeaders, { address, protocol }: Sender,
   let host = ''
   let trailers = false
   for (let index = 0; index < raw.length; index += 2) {
-    const [name = '', value = ''] = [raw[index], raw[index + 1]]
+    const name = raw[index] ?? ''
+    const value = raw[index + 1] ?? ''
     const lower = name.toLowerCase()
     if (lower === 'x-forwarded-for') forwardedFor.push(value)
     else if (lower === 'host') host = value
@@ -64,7 +65,8 @@ export function returnedHeaders(raw: RawHeaders, without?: string): string[] {
   const ofConnection = namedByConnection(raw)
   const headers: string[] = []
   for (let index = 0; index < raw.length; index += 2) {
-    const [name = '', value = ''] = [raw[index], raw[index + 1]]
+    const name = raw[index] ?? ''
+    const value = raw[index + 1] ?? ''
     const lower = name.toLowerCase()
     if (NOT_RETURNED.has(lower) || lower === without || ofConnection?.has(lower)) continue
     headers.push(name, value)

@@ -25,9 +25,9 @@ export class Origins {
 
   /** `url` is an origin; only scheme, host and port count. */
   pool(url: string): Dispatcher {
-    const { origin } = new URL(url)
-    const known = this.#pools.get(origin)
+    const known = this.#pools.get(url)
     if (known !== undefined) return known
+    const { origin } = new URL(url)
     const pool = new Pool(origin, {
       // An answer may take as long as it takes, and an event stream may be silent; the client decides.
       headersTimeout: 0,
@@ -37,7 +37,7 @@ export class Origins {
       pipelining: 1,
     })
     const dispatcher = origin.startsWith('https:') ? pool.compose(oneName) : pool
-    this.#pools.set(origin, dispatcher)
+    this.#pools.set(url, dispatcher)
     return dispatcher
   }
 
