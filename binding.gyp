@@ -5,6 +5,7 @@
       "sources": [
         "native/addon.c",
         "native/checksum.c",
+        "native/clock.c",
         "native/crc64.c",
         "native/device.c",
         "native/file.c",

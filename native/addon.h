@@ -46,6 +46,7 @@ typedef struct {
 bool export_functions(napi_env env, napi_value exports, const Export *functions, size_t count);
 
 bool register_checksum(napi_env env, napi_value exports);
+bool register_clock(napi_env env, napi_value exports);
 bool register_device(napi_env env, napi_value exports);
 bool register_file(napi_env env, napi_value exports);
 bool register_lz4(napi_env env, napi_value exports);

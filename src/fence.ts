@@ -4,7 +4,7 @@ const NEVER = (1n << 63n) - 1n
 
 /**
  * Until when this node may acknowledge transactions of its own, in memory that its threads share: the thread that commits looks for itself,
- * also while the one that renews the lease stands still. Counted on the monotonic clock, so that nobody who sets a clock makes two primaries.
+ * also while the one that renews the lease stands still. Counted on a clock that nobody sets, so that whoever sets one makes no two primaries.
  */
 export class Fence {
   /** What another thread makes its own Fence of. */

@@ -1,7 +1,9 @@
+import { bootMs } from './native.js'
+
 /**
- * Milliseconds on a clock that no one sets (CLOCK_MONOTONIC), the same in every thread of this process, unlike
- * performance.now(), which counts from the start of each thread.
+ * Milliseconds on a clock that no one sets and that goes on while the machine is suspended, the same in every thread and process: a lease runs out
+ * meanwhile too. Node's own clocks (CLOCK_MONOTONIC) stand still then.
  */
 export function monotonicMs(): number {
-  return Number(process.hrtime.bigint() / 1000n) / 1000
+  return bootMs()
 }

@@ -47,6 +47,7 @@ interface Addon {
   crc64Update(state: Uint32Array, data: Uint8Array, start: number, end: number): void
   crc64UpdateTable(state: Uint32Array, data: Uint8Array, start: number, end: number): void
   crc64Variant(): string
+  bootMs(): number
   pageChecksum(out: Uint32Array, index: number, pgno: number, data: Uint8Array, start: number, end: number): void
   checksumPages(
     fd: number,
@@ -114,6 +115,11 @@ export function crc64UpdateTable(state: Uint32Array, data: Uint8Array, start: nu
 /** What `crc64Update` runs on this CPU: `pclmulqdq`, `pmull` or `table`. */
 export function crc64Variant(): string {
   return addon.crc64Variant()
+}
+
+/** Milliseconds since the machine was started, those in which it was suspended too (CLOCK_BOOTTIME). */
+export function bootMs(): number {
+  return addon.bootMs()
 }
 
 /**

@@ -23,7 +23,7 @@ const entries = [
 const importTable: Record<string, string[]> = {
   native: [],
   log: [],
-  monotonic: [],
+  monotonic: ['native'],
   fence: ['monotonic'],
   'open-writes': [],
   'rolling-file': [],

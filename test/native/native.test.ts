@@ -18,6 +18,7 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import {
   allocate,
+  bootMs,
   checksumPages,
   crc64Update,
   crc64UpdateTable,
@@ -59,6 +60,15 @@ function open(t: Test, file: string, flags: string): number {
   t.teardown(() => closeSync(fd))
   return fd
 }
+
+t.test('the clock that goes on while the machine is suspended', async (t) => {
+  // proc(5): seconds since the machine was started, two digits after the point, "(including time spent in suspend)".
+  const uptimeMs = () => 1000 * Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0])
+  const before = uptimeMs()
+  const now = bootMs()
+  const after = uptimeMs()
+  t.ok(now >= before && now < after + 10, `${before} <= ${now} < ${after} + 10`)
+})
 
 t.test('CRC-64/ISO', async (t) => {
   t.match(crc64Variant(), /^(pclmulqdq|pmull|table)$/)
