@@ -31,8 +31,22 @@ export function importCommand(): Command {
 }
 
 async function importFile(source: string, options: ImportOptions, signal: AbortSignal): Promise<void> {
-  const { name } = options
-  const node = await nodeOf(options)
+  const { name, integrityCheck = false } = options
+  const said = await sendToNode({ source, node: await nodeOf(options), name, integrityCheck, signal })
+  process.stdout.write(`${source}: ${said}\n`)
+}
+
+export interface Import {
+  /** SQLite file that nobody writes to meanwhile. */
+  readonly source: string
+  readonly node: NodeAddress
+  readonly name: string
+  readonly integrityCheck: boolean
+  readonly signal: AbortSignal
+}
+
+/** Has a node replace or make a database, as one transaction. Resolves to what was done, in words. Rejects where that is not possible. */
+export async function sendToNode({ source, node, name, integrityCheck, signal }: Import): Promise<string> {
   const file = await fs.open(source).catch((error: Error) => {
     throw new Error(`Cannot import ${source}`, { cause: error })
   })
@@ -44,7 +58,7 @@ async function importFile(source: string, options: ImportOptions, signal: AbortS
     const progress = new Progress(name, pageSize * pageCount)
     try {
       await refuseReplica(node, name)
-      if (options.integrityCheck === true) {
+      if (integrityCheck) {
         progress.say('integrity check')
         await checkIntegrity(source)
       }
@@ -52,7 +66,7 @@ async function importFile(source: string, options: ImportOptions, signal: AbortS
     } finally {
       progress.clear()
     }
-    process.stdout.write(`${source}: imported as ${name}, ${pageCount} pages, ${progress.summary()}\n`)
+    return `imported as ${name}, ${pageCount} pages, ${progress.summary()}`
   } finally {
     await file.close()
   }
@@ -86,7 +100,7 @@ async function startsWith(file: string, start: Buffer): Promise<boolean> {
 }
 
 /** Asked for before a large file is sent in vain. */
-async function refuseReplica(node: NodeAddress, name: string): Promise<void> {
+export async function refuseReplica(node: NodeAddress, name: string): Promise<void> {
   const { getInfo } = await import('./node-status.js')
   const { isPrimary, primary } = await getInfo(node, `import ${name}`)
   if (isPrimary) return

@@ -21,6 +21,13 @@ const PEERS = z.object({
   ),
 })
 const READINESS = z.object({ ready: z.boolean(), reason: z.string().optional() })
+const BACKUP = z.object({
+  /** Null before the backup was looked at. */
+  txid: z.string().nullable(),
+  lagMs: z.number(),
+  lastSuccess: z.string().nullable(),
+  error: z.string().nullable(),
+})
 const DATABASE = z.looseObject({
   name: z.string(),
   txid: z.string(),
@@ -29,6 +36,9 @@ const DATABASE = z.looseObject({
   sizeBytes: z.number(),
   journalMode: z.string(),
   lagMs: z.number().nullable(),
+  lastCommit: z.string(),
+  /** Null where the node makes none, as a replica or without backup.url. */
+  backup: BACKUP.nullable().optional(),
 })
 
 export type NodeInfo = z.infer<typeof INFO>
@@ -58,6 +68,12 @@ export interface NodeStatus {
 export async function getInfo(node: NodeAddress, what: string): Promise<NodeInfo> {
   const call = { ...node, path: '/info', what }
   return parsed(INFO, (await getJson(call)).json, call)
+}
+
+/** A database of a node; undefined where it has none of this name. Rejects as `getInfo` does. */
+export async function getDatabase(node: NodeAddress, name: string, what: string): Promise<DatabaseRow | undefined> {
+  const call = { ...node, path: '/databases', what }
+  return parsed(z.array(DATABASE), (await getJson(call)).json, call).find((database) => database.name === name)
 }
 
 /** Asks a node about itself and its databases. Rejects as `getInfo` does. */

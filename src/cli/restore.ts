@@ -9,8 +9,9 @@ import { formatPosition, formatTxid } from '../ltx/names.js'
 import { backupOf } from './backup-of.js'
 import { interruptible } from './interruption.js'
 import { formatBytes, Progress } from './progress.js'
+import { type IntoOptions, restoreInto, withIntoOptions } from './restore-into.js'
 
-interface Options {
+interface Options extends IntoOptions {
   readonly o?: string
   readonly txid?: bigint
   readonly timestamp?: number
@@ -26,7 +27,7 @@ interface Options {
 
 /** `litefs restore [options] DB|URL`: a database from its backup, as of any time that this has. */
 export function restoreCommand(): Command {
-  return new Command('restore')
+  const command = new Command('restore')
     .description('write a database from its backup, as of now or of a point in time')
     .argument(
       '<db|url>',
@@ -52,14 +53,19 @@ export function restoreCommand(): Command {
     .option('--json', 'print JSON')
     .option('--config <path>', 'configuration file, for the name of a database')
     .option('--no-expand-env', 'leave environment variables in the configuration file alone')
-    .action(async (source: string, options: Options) => {
-      await interruptible((signal) => restore(source, options, signal))
-    })
+  return withIntoOptions(command).action(async (source: string, options: Options) => {
+    await interruptible((signal) => restore(source, options, signal))
+  })
 }
 
 async function restore(source: string, options: Options, signal: AbortSignal): Promise<void> {
   const { from, file } = await backupOf(source, options)
   try {
+    if (options.into !== undefined) {
+      const target = { ...options, into: options.into, name: options.name ?? nameOf(source) }
+      const fetch = (output: string) => restoreFrom(from, output, source, options, signal)
+      return await restoreInto(target, fetch, signal)
+    }
     await restoreFrom(from, options.o ?? file ?? defaultOutput(source), source, options, signal)
   } finally {
     await from.storage.close()
@@ -90,7 +96,7 @@ async function restoreFrom(
   }
   if (options.dryRun === true) return sayPlan(options, from.url, plan)
   const restored = await fetchAndCheck(from, plan, output, { options, signal, label: path.basename(source) })
-  sayRestored(options, output, from.url, plan, restored)
+  if (options.into === undefined) sayRestored(options, output, from.url, plan, restored)
 }
 
 interface Running {
@@ -182,8 +188,14 @@ function sizeOf(plan: readonly BackupFile[]): number {
 }
 
 function defaultOutput(source: string): string {
-  const name = path.posix.basename(source.replace(/[?].*$/, '').replace(/\/+$/, ''))
+  const name = path.posix.basename(nameOf(source))
   return path.resolve(name === '' ? 'restored.db' : name)
+}
+
+/** Of a database: as it is given, or the last part of a URL. */
+function nameOf(source: string): string {
+  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(source)) return source
+  return path.posix.basename(source.replace(/[?].*$/, '').replace(/\/+$/, ''))
 }
 
 async function isThere(file: string): Promise<boolean> {

@@ -27,7 +27,10 @@ function textOf(status: NodeStatus): string {
     ['state', ready ? 'ready' : `not ready: ${reason}`],
     ['data', dataDir],
   ]
-  const table = databases.length === 0 ? 'no databases\n' : aligned([COLUMNS, ...databases.map(rowOf)])
+  const isBackedUp = databases.some(({ backup }) => backup !== undefined && backup !== null)
+  const columns = isBackedUp ? [...COLUMNS, 'BACKUP'] : COLUMNS
+  const rows = databases.map((database) => [...rowOf(database), ...(isBackedUp ? [backupOf(database)] : [])])
+  const table = databases.length === 0 ? 'no databases\n' : aligned([columns, ...rows])
   return `${aligned(facts)}\n${table}${peersOf(status)}`
 }
 
@@ -59,6 +62,12 @@ function roleOf({ isPrimary, candidate, primaryHostname }: NodeStatus): string {
 function rowOf({ name, txid, checksum, pageCount, sizeBytes, journalMode, lagMs }: DatabaseRow): string[] {
   const lag = lagMs === null ? 'never synced' : `${lagMs} ms`
   return [name, txid, checksum, String(pageCount), formatBytes(sizeBytes), journalMode, lag]
+}
+
+function backupOf({ backup }: DatabaseRow): string {
+  if (backup === undefined || backup === null) return '-'
+  if (backup.error !== null) return `fails: ${backup.error}`
+  return backup.lagMs === 0 ? 'current' : `${(backup.lagMs / 1000).toFixed(1)} s behind`
 }
 
 function aligned(rows: readonly string[][]): string {

@@ -3,7 +3,7 @@ import { formatTxid } from '../ltx/names.js'
 import type { ConnectedReplica } from '../replication/connected-replicas.js'
 import { sendJson } from './answers.js'
 import type { Metrics } from './metrics.js'
-import type { DatabaseView, NodeView } from './node-view.js'
+import type { BackupView, DatabaseView, NodeView } from './node-view.js'
 
 /** What the node and its databases are: /info, /databases, /peers, /health, /metrics, /debug/vars. */
 export function addStatus(app: FastifyInstance, view: NodeView, metrics: Metrics): void {
@@ -20,7 +20,12 @@ export function addStatus(app: FastifyInstance, view: NodeView, metrics: Metrics
   })
   app.get('/databases', async (_request, reply) => {
     const databases = (await view.databases()).filter(({ pageCount }) => pageCount > 0)
-    return sendJson(reply, databases.sort((a, b) => (a.name < b.name ? -1 : 1)).map(databaseJson))
+    const backups = new Map(view.backups().map((backup) => [backup.name, backup]))
+    const sorted = databases.sort((a, b) => (a.name < b.name ? -1 : 1))
+    return sendJson(
+      reply,
+      sorted.map((database) => databaseJson(database, backups.get(database.name))),
+    )
   })
   app.get('/peers', async (_request, reply) => {
     const positions = new Map((await view.databases()).map(({ name, position }) => [name, position.txid]))
@@ -69,7 +74,7 @@ function replicaJson(replica: ConnectedReplica, positions: ReadonlyMap<string, b
   }
 }
 
-function databaseJson(database: DatabaseView): object {
+function databaseJson(database: DatabaseView, backup: BackupView | undefined): object {
   const { name, position, pageSize, pageCount, journalMode, lagMs = null, lastCommitMs, ltx } = database
   return {
     name,
@@ -90,5 +95,16 @@ function databaseJson(database: DatabaseView): object {
             count: ltx.count,
             bytes: ltx.bytes,
           },
+    backup: backup === undefined ? null : backupJson(backup),
+  }
+}
+
+/** What this node knows of the backup, as the primary. */
+function backupJson({ txid, lagMs, lastSuccessMs, error }: BackupView): object {
+  return {
+    txid: txid === undefined ? null : formatTxid(txid),
+    lagMs,
+    lastSuccess: lastSuccessMs === 0 ? null : new Date(lastSuccessMs).toISOString(),
+    error: error ?? null,
   }
 }
