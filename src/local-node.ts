@@ -4,6 +4,7 @@ import { databaseLayout } from './db/layout.js'
 import type {
   BackupView,
   DatabaseView,
+  HaltControl,
   ImportedDatabase,
   NodeView,
   PrimaryView,
@@ -34,6 +35,7 @@ export interface LocalNodeOptions {
   /** Those that follow this node; `changed` is told when one comes or goes. */
   readonly replicas: ConnectedReplicas
   readonly roles: LocalRoles
+  readonly halts: HaltControl
 }
 
 /** What this node is in its cluster. */
@@ -61,6 +63,7 @@ export class LocalNode implements NodeView {
   readonly source: LocalSource
   readonly replicas: ConnectedReplicas
   readonly roles: LocalRoles
+  readonly halts: HaltControl
   #needs: NodeJS.Timeout | undefined
   #backup: Backups | undefined
   readonly #options: LocalNodeOptions
@@ -77,6 +80,7 @@ export class LocalNode implements NodeView {
     this.replicas = options.replicas
     this.replicas.onChange(() => this.#tellNeeds())
     this.roles = options.roles
+    this.halts = options.halts
     this.#options = options
     this.#thread = thread
     const source = new LocalSource({

@@ -4,11 +4,15 @@ import type { Config } from './config/schema.js'
 import { Fence } from './fence.js'
 import { holdersOf } from './fuse/holders.js'
 import { detachStale, mountFuse, unmount } from './fuse/mountpoint.js'
+import type { HaltHolder } from './halt/holder.js'
+import { LockMount } from './halt/lock-mount.js'
+import { addHaltMetrics } from './halt/metrics.js'
 import { parseAddress } from './http/address.js'
 import type { RunningServer } from './http/server.js'
 import { LocalNode } from './local-node.js'
 import type { Log } from './log.js'
 import { type FileSystemThread, startFileSystemThread } from './mount/file-system-thread.js'
+import type { Request } from './mount/messages.js'
 import { PositionBoard } from './mount/position-board.js'
 import { exposure, type NodeAccess, nodeAccess } from './node-access.js'
 import type { NodeRoles } from './node-roles.js'
@@ -66,15 +70,24 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
     await thread.stop()
     throw error
   }
+  const locks = new LockMount(mountDir, config.fuse['allow-other'], thread)
   const writes = new OpenWrites()
   const node = await startCluster(config, { thread, fence, identity, writes, access }, log).catch(async (error) => {
     await stop(mountDir, thread, log)
     throw error
   })
+  thread.onRequest((request) => answerRequest(request, locks, node.holder))
+  const stopMount = async (backup?: PrimaryBackup) => {
+    try {
+      await locks.close()
+    } finally {
+      await stop(mountDir, thread, log, backup)
+    }
+  }
   let running: RunningProxy | undefined
   const closeProxy = async () => await running?.close()
   const backup = await startBackup(config, thread, node, log).catch(async (error) => {
-    await stopAll(closeProxy, node, () => stop(mountDir, thread, log))
+    await stopAll(closeProxy, node, () => stopMount())
     throw error
   })
   let stopping: Promise<void> | undefined
@@ -83,7 +96,7 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
     synced: isStaticPrimary(config) ? undefined : Promise.all([node.roles.synced, backup?.ready]).then(() => {}),
     ended: thread.ended,
     stop: () => {
-      stopping ??= stopAll(closeProxy, node, () => stop(mountDir, thread, log, backup), backup)
+      stopping ??= stopAll(closeProxy, node, () => stopMount(backup), backup)
       return stopping
     },
     openProxy: async () => {
@@ -95,6 +108,15 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
     },
     closeProxy,
   }
+}
+
+/** What the file-system thread asks. */
+async function answerRequest(request: Request, locks: LockMount, holder: HaltHolder): Promise<boolean> {
+  if (request.kind === 'takeHalt') return await holder.take(request.name, request.lockId)
+  if (request.kind === 'openLocks') await locks.open()
+  else if (request.kind === 'releaseHalt') await holder.release(request.name, request.lockId)
+  else await holder.commit(request.name, request.ltx)
+  return true
 }
 
 function isStaticPrimary({ lease }: Config): boolean {
@@ -122,6 +144,7 @@ interface ClusterNode {
   readonly local: LocalNode
   readonly server: RunningServer
   readonly access: NodeAccess
+  readonly holder: HaltHolder
 }
 
 interface MountedParts {
@@ -136,7 +159,7 @@ interface MountedParts {
 async function startCluster(config: Config, parts: MountedParts, log: Log): Promise<ClusterNode> {
   const { thread, identity, access } = parts
   const { openRoles } = await import('./open-roles.js')
-  const { roles, replicas } = await openRoles(config, { ...parts, access: await access.peers() }, log)
+  const { roles, replicas, desk, holder } = await openRoles(config, { ...parts, access: await access.peers() }, log)
   const local = new LocalNode(thread, {
     nodeId: identity.nodeId,
     clusterId: () => identity.clusterId,
@@ -147,12 +170,14 @@ async function startCluster(config: Config, parts: MountedParts, log: Log): Prom
     snapshotTimeoutMs: config.http['snapshot-timeout'] || config.data.retention,
     replicas,
     roles,
+    halts: desk,
   })
   const server = await startServer(config, local, access, log)
+  addHaltMetrics(server.registry, desk, holder)
   const { protocol } = new URL(server.url)
   roles.start(config.lease['advertise-url'] || `${protocol}//${roles.self.hostname}:${server.port}`)
   if (config.lease.type === 'static') await roles.settled()
-  return { roles, local, server, access }
+  return { roles, local, server, access, holder }
 }
 
 function warnOfHidden(mountDir: string, log: Log): void {

@@ -2,6 +2,7 @@ import os from 'node:os'
 import path from 'node:path'
 import type { Config } from './config/schema.js'
 import type { Fence } from './fence.js'
+import { HALT_TTL_MS } from './halt/desk.js'
 import type { PeerAccess } from './http/peer-access.js'
 import type { FollowerFacts } from './http/stream-client.js'
 import { openLeaser } from './lease/open-leaser.js'
@@ -15,6 +16,9 @@ import { RoleSwitch } from './role-switch.js'
 import { Epoch } from './store/epoch.js'
 import type { Identity } from './store/identity.js'
 
+/** How long halt locks last, milliseconds, for tests; the same on all nodes. */
+const HALT_TTL_VARIABLE = 'LITEFS_HALT_TTL_MS'
+
 export interface RolesParts {
   readonly thread: FileSystemThread
   readonly fence: Fence
@@ -24,12 +28,17 @@ export interface RolesParts {
   readonly access: PeerAccess
 }
 
+export interface OpenedRoles extends Pick<RoleSwitch, 'desk' | 'holder'> {
+  readonly roles: NodeRoles
+  readonly replicas: ConnectedReplicas
+}
+
 /** What gives this node its role, by its configuration, and those that follow it. It is a replica of nobody, and its mount must be served. */
 export async function openRoles(
   { lease, data, fuse, proxy }: Config,
   { thread, fence, identity, writes, access }: RolesParts,
   log: Log,
-): Promise<{ roles: NodeRoles; replicas: ConnectedReplicas }> {
+): Promise<OpenedRoles> {
   const isStatic = lease.type === 'static'
   const dataDir = path.resolve(data.dir)
   const epoch = Epoch.load(dataDir)
@@ -44,6 +53,7 @@ export async function openRoles(
     fence,
     mountDir: path.resolve(fuse.dir),
     writes,
+    haltTtlMs: Number(process.env[HALT_TTL_VARIABLE] ?? HALT_TTL_MS),
     countsEpochs: !isStatic,
     log,
     replica: {
@@ -82,7 +92,7 @@ export async function openRoles(
     access,
   }
   const roles: NodeRoles = new NodeRoles(leaser, followed, options, log)
-  return { roles, replicas }
+  return { roles, replicas, desk: followed.desk, holder: followed.holder }
 }
 
 /** What the configuration calls it, else the host where it is. */

@@ -6,8 +6,8 @@ import type { Log } from './log.js'
 import type { Position } from './ltx/names.js'
 import type { FileSystemThread } from './mount/file-system-thread.js'
 import { follow, type OpenedStream } from './replication/follower.js'
+import { type ReceivedLtx, removeLeftovers } from './replication/incoming-file.js'
 import type { PositionMap } from './replication/position-map.js'
-import { type ReceivedLtx, removeLeftovers } from './replication/receiver.js'
 
 export interface ReplicaOptions {
   /** Of this node, 16 upper-case hex digits. */
@@ -155,6 +155,11 @@ export class Replica {
   async positions(): Promise<PositionMap> {
     const statuses = await this.#thread.ask({ kind: 'databases' })
     return new Map(statuses.map(({ name, position }) => [name, this.#applied.get(name) ?? position]))
+  }
+
+  /** Where a database stands is not what was applied last. */
+  forget(name: string): void {
+    this.#applied.delete(name)
   }
 
   async #apply(name: string, { header, trailer, body }: ReceivedLtx): Promise<void> {

@@ -2,6 +2,9 @@ import { fileURLToPath } from 'node:url'
 import { Applier } from './apply/applier.js'
 import { ThreadGate } from './apply/thread-gate.js'
 import type { Fence } from './fence.js'
+import { HaltDesk } from './halt/desk.js'
+import { HaltHolder } from './halt/holder.js'
+import type { HaltTarget } from './http/halt-client.js'
 import type { PrimaryView, Serving } from './http/node-view.js'
 import type { PrimaryInfo } from './lease/leaser.js'
 import type { Term } from './lease/role-terms.js'
@@ -18,6 +21,8 @@ export interface RoleSwitchParts {
   readonly replica: ReplicaOptions
   /** Through the proxy, which begins no more of them while the lease is handed over. */
   readonly writes: OpenWrites
+  /** How long a halt lock lasts after its holder was last heard of, milliseconds. */
+  readonly haltTtlMs: number
   /** Of a static lease there is one only, which is not counted. */
   readonly countsEpochs: boolean
   readonly log: Log
@@ -40,6 +45,9 @@ export class RoleSwitch {
   readonly #parts: RoleSwitchParts
   readonly #applier: Applier
   readonly #replica: Replica
+  /** The halt locks that others hold on this node's databases, and those that this node holds. */
+  readonly desk: HaltDesk
+  readonly holder: HaltHolder
   #serving: { controller: AbortController; epoch: bigint | undefined } | undefined
 
   /** A replica of nobody, which the file-system thread must have been told (`receive`), and the mount be served. */
@@ -55,6 +63,13 @@ export class RoleSwitch {
       busyTimeoutMs: BUSY_TIMEOUT_MS,
     })
     this.#replica = new Replica(thread, this.#applier, replica, log)
+    const halts = { thread, applier: this.#applier, ttlMs: parts.haltTtlMs, log }
+    this.desk = new HaltDesk({ ...halts, fence: parts.fence, isServing: () => this.#serving !== undefined })
+    this.holder = new HaltHolder({
+      ...halts,
+      primary: () => (this.#serving === undefined ? { target: this.#haltTarget() } : undefined),
+      forget: (name) => this.#replica.forget(name),
+    })
   }
 
   /** Undefined while this node is no primary. */
@@ -89,6 +104,7 @@ export class RoleSwitch {
 
   /** Before `lead`: what has arrived from the last primary is applied, and the databases are let go. */
   async prepare(): Promise<void> {
+    await this.holder.close('this node becomes the primary')
     await this.#replica.stop()
     await this.#replica.release()
   }
@@ -104,6 +120,7 @@ export class RoleSwitch {
   /** Becomes a replica, of another primary or of nobody. Commits nothing from the call on. */
   async follow(primary: PrimaryInfo | undefined): Promise<void> {
     this.#parts.fence.close()
+    await this.#endHalts('the primary has changed')
     await this.#replica.stop()
     await this.#receive(primary?.hostname, undefined)
     this.#endStreams()
@@ -125,8 +142,9 @@ export class RoleSwitch {
       }
       // The other one then has nearly the whole of a lease before it.
       if (!(await renew())) return false
+      await this.#endHalts('another node becomes the primary')
       names = (await thread.ask({ kind: 'databases' })).filter(({ isOpen }) => isOpen).map(({ name }) => name)
-      const { pid, failures } = await this.#applier.hold(names, WRITERS_MS)
+      const { pid, failures } = await this.#applier.hold(names, { timeoutMs: WRITERS_MS, recover: false })
       for (const failure of failures)
         log.warn(`a transaction is broken off by the change of the primary: ${describeError(failure)}`)
       await this.#receive(to.facts.hostname || undefined, pid)
@@ -142,6 +160,8 @@ export class RoleSwitch {
   /** Ends what follows and what applies; a transaction that is being applied is finished. */
   async close(): Promise<void> {
     this.#parts.fence.close()
+    await this.holder.releaseAll()
+    await this.#endHalts('this node ends')
     await this.#replica.stop()
     this.#endStreams()
     await this.#applier.close()
@@ -149,6 +169,17 @@ export class RoleSwitch {
 
   async #receive(primary: string | undefined, pid: number | undefined): Promise<void> {
     await this.#parts.thread.ask({ kind: 'receive', primary, pid })
+  }
+
+  async #endHalts(why: string): Promise<void> {
+    await Promise.all([this.desk.close(why), this.holder.close(why)])
+  }
+
+  /** Undefined while there is no primary. */
+  #haltTarget(): HaltTarget | undefined {
+    const url = this.#replica.primary?.url
+    const { access, nodeId, clusterId, facts } = this.#parts.replica
+    return url === undefined ? undefined : { url, access, nodeId, clusterId: clusterId(), epoch: facts().epoch }
   }
 
   #endStreams(): void {

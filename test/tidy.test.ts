@@ -16,6 +16,7 @@ const entries = [
   'src/apply/main.ts',
   'src/mount/thread.ts',
   'src/import/child.ts',
+  'src/fuse/mount-child.ts',
   'src/config/json-schema.ts',
 ]
 
@@ -32,7 +33,7 @@ const importTable: Record<string, string[]> = {
   sqlite: ['native'],
   fuse: ['native'],
   config: [],
-  exec: ['log'],
+  exec: ['native', 'log'],
   db: ['ltx', 'sqlite', 'native', 'log'],
   store: ['db', 'ltx', 'sqlite', 'native', 'log'],
   backup: ['db', 'ltx', 'native', 'log'],
@@ -47,25 +48,14 @@ const importTable: Record<string, string[]> = {
   proxy: ['ltx', 'log'],
   http: ['replication', 'import', 'store', 'db', 'ltx', 'log'],
   replica: ['apply', 'http', 'replication', 'mount', 'db', 'ltx', 'log'],
-  'role-switch': ['replica', 'apply', 'fence', 'open-writes', 'lease', 'http', 'replication', 'mount', 'log'],
+  halt: ['apply', 'fence', 'fuse', 'http', 'replication', 'mount', 'db', 'ltx', 'monotonic', 'log'],
+  'role-switch': ['halt', 'replica', 'apply', 'fence', 'open-writes', 'lease', 'http', 'replication', 'mount', 'log'],
   successor: ['lease', 'replication', 'monotonic', 'log'],
   'node-roles': ['successor', 'role-switch', 'lease', 'http', 'replication', 'store', 'log'],
   'local-node': ['mount', 'http', 'replication', 'import', 'db', 'ltx'],
   'primary-backup': ['node-backup', 'backup', 'local-node', 'mount', 'config', 'log'],
-  'open-roles': [
-    'node-roles',
-    'role-switch',
-    'local-node',
-    'fence',
-    'open-writes',
-    'lease',
-    'http',
-    'replication',
-    'mount',
-    'store',
-    'config',
-    'log',
-  ],
+  'open-roles':
+    'halt node-roles role-switch local-node fence open-writes lease http replication mount store config log'.split(' '),
   'local-proxy': ['proxy', 'node-roles', 'open-writes', 'http', 'mount', 'config', 'log'],
   'node-access': ['config', 'http'],
   node: [
@@ -77,6 +67,7 @@ const importTable: Record<string, string[]> = {
     'open-writes',
     'http',
     'local-node',
+    'halt',
     'node-roles',
     'open-roles',
     'replication',
@@ -113,7 +104,6 @@ const importTable: Record<string, string[]> = {
 const pureParts =
   /^src\/(?:ltx\/|sqlite\/|replication\/(?:frames|frame-decoder|wire|position-map|database-name)\.ts$|fuse\/(?:abi|decode|encode|errno|session)\.ts$)/
 const impureModules = /^node:(?:fs|net|http|http2|https|child_process|worker_threads)(?:\/|$)/
-
 const bannedNameParts = ['manager', 'factory', 'helper', 'helpers', 'base', 'util', 'utils', 'common']
 const unfinishedWords = /\b(?:TO[D]O|FIX[M]E|X[X]X)\b|\bnot im[p]lemented\b/i
 const machinePaths = /(?<![\w.*])\/(?:work|root|home)\//

@@ -109,20 +109,31 @@ export class Applier {
 
   /**
    * Keeps other writers out of databases that nothing is applied to, until `letGo`; those at work are waited for, at most `timeoutMs`
-   * milliseconds. Resolves to the process that does it, and why it cannot in some databases.
+   * milliseconds. What one that died has left in a rollback journal is undone first, if that is wanted. Resolves to the process that does
+   * it, and why it cannot in some databases.
    */
-  async hold(names: readonly string[], timeoutMs: number): Promise<{ pid: number; failures: Error[] }> {
+  async hold(
+    names: readonly string[],
+    { timeoutMs, recover }: { readonly timeoutMs: number; readonly recover: boolean },
+  ): Promise<{ pid: number; failures: Error[] }> {
     const child = this.#running()
     const failures: Error[] = []
     const hold = async (database: string) => {
       try {
-        await this.#inTurn(database, () => this.#send(child, (id) => ({ type: 'hold', id, database, timeoutMs })))
+        await this.#inTurn(database, () =>
+          this.#send(child, (id) => ({ type: 'hold', id, database, timeoutMs, recover })),
+        )
       } catch (error) {
         failures.push(error as Error)
       }
     }
     await Promise.all(names.map(hold))
     return { pid: child.pid ?? 0, failures }
+  }
+
+  /** Applies a transaction by itself, to a database that is held. Readers that keep it locked are waited for at most `timeoutMs`. */
+  async applyHeld(name: string, ltx: VerifiedLtx, timeoutMs: number): Promise<Position> {
+    return await this.#inTurn(name, () => this.#applyNow(name, ltx, timeoutMs))
   }
 
   async letGo(names: readonly string[]): Promise<void> {
@@ -153,8 +164,10 @@ export class Applier {
 
   /** Never rejects: each transaction's caller hears of it. */
   async #applyQueue(name: string, queue: Queued[]): Promise<void> {
+    // Of those that wait together some may be there already.
+    let apart = false
     while (queue.length > 0) {
-      const run = queue.slice(0, runLength(queue))
+      const run = queue.slice(0, apart ? 1 : runLength(queue))
       try {
         const position = await this.#applyNow(name, joined(run.map(({ ltx }) => ltx)))
         queue.splice(0, run.length)
@@ -162,7 +175,8 @@ export class Applier {
           resolve(ltx.maxTxid === position.txid ? position : { txid: ltx.maxTxid, checksum: ltx.postApply })
         }
       } catch (error) {
-        for (const { reject } of queue.splice(0)) reject(error)
+        if (run.length > 1) apart = true
+        else for (const { reject } of queue.splice(0)) reject(error)
       }
     }
     this.#queues.delete(name)
@@ -178,7 +192,7 @@ export class Applier {
     return result
   }
 
-  async #applyNow(name: string, ltx: VerifiedLtx): Promise<Position> {
+  async #applyNow(name: string, ltx: VerifiedLtx, timeoutMs?: number): Promise<Position> {
     const { gate, log } = this.#options
     const after = { txid: ltx.maxTxid, checksum: ltx.postApply }
     for (let deaths = 0; ; ) {
@@ -187,7 +201,7 @@ export class Applier {
       if (!(await gate.announce(name, ltx, child.pid ?? 0))) return after
       let applied = false
       try {
-        await this.#send(child, (id) => ({ type: 'apply', id, database: name, body: ltx.body }))
+        await this.#send(child, (id) => ({ type: 'apply', id, database: name, body: ltx.body, timeoutMs }))
         applied = true
         this.#deathsInRow = 0
       } catch (error) {

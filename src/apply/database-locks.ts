@@ -64,6 +64,12 @@ export class DatabaseLocks {
     return this.#set('write', SHARED_FIRST, SHARED_SIZE)
   }
 
+  /** With EXCLUSIVE held: reads may begin again, and RESERVED stays. */
+  downgrade(): void {
+    this.#set('read', SHARED_FIRST, SHARED_SIZE)
+    this.#set('unlock', PENDING_BYTE, 1)
+  }
+
   unlock(): void {
     this.#set('unlock', PENDING_BYTE, ALL_SIZE)
   }

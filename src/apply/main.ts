@@ -44,8 +44,8 @@ async function obey(command: ApplierCommand): Promise<void> {
 }
 
 async function doneBy(command: ApplierCommand, database: ReplicaDatabase): Promise<Position | undefined> {
-  if (command.type === 'apply') return await database.apply(command.body)
-  if (command.type === 'hold') await database.hold(command.timeoutMs)
+  if (command.type === 'apply') return await database.apply(command.body, command.timeoutMs)
+  if (command.type === 'hold') await database.hold(command)
   else if (command.type === 'letGo') await database.letGo()
   else {
     databases.delete(command.database)

@@ -12,11 +12,27 @@ export interface ApplierSettings {
 
 /** From the node to the applier process. Each is answered by one `done` or `failed` of the same id. */
 export type ApplierCommand =
-  | { readonly type: 'apply'; readonly id: number; readonly database: string; readonly body: LtxBody }
+  | {
+      readonly type: 'apply'
+      readonly id: number
+      readonly database: string
+      readonly body: LtxBody
+      /** How long readers that have it locked are waited for; undefined for busyTimeoutMs. */
+      readonly timeoutMs: number | undefined
+    }
   /** Let go of a database, so that others may change its journal mode or remove its log. */
   | { readonly type: 'release'; readonly id: number; readonly database: string }
-  /** Keep other writers out of a database, once those at work are done; at most so long they are waited for. */
-  | { readonly type: 'hold'; readonly id: number; readonly database: string; readonly timeoutMs: number }
+  /**
+   * Keep other writers out of a database, once those at work are done; at most so long they are waited for. `recover`: what one that died
+   * has left in a rollback journal is undone first.
+   */
+  | {
+      readonly type: 'hold'
+      readonly id: number
+      readonly database: string
+      readonly timeoutMs: number
+      readonly recover: boolean
+    }
   /** Keep them out no longer. */
   | { readonly type: 'letGo'; readonly id: number; readonly database: string }
 

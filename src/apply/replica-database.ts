@@ -15,6 +15,16 @@ const IDLE_MS = 60_000
 /** Each attempt after the first means that the database was recovered or changed its journal mode meanwhile. */
 const MAX_ATTEMPTS = 10
 
+export interface HoldOptions {
+  readonly timeoutMs: number
+  readonly recover: boolean
+}
+
+/** The lock of a writer: the WAL's, or RESERVED on the database file. */
+type Held =
+  | { readonly session: WalSession; readonly fd?: undefined; readonly locks?: undefined }
+  | { readonly session?: undefined; readonly fd: number; readonly locks: DatabaseLocks }
+
 /** One database that transactions of another node are applied to, beside any number of readers. One call at a time. */
 export class ReplicaDatabase {
   readonly #paths: DatabasePaths
@@ -27,8 +37,8 @@ export class ReplicaDatabase {
   /** Why upkeep fails, as it was told; empty when it does not. */
   #reported = ''
   #usedMs = 0
-  /** Ends what keeps other writers out. */
-  #held: (() => void) | undefined
+  /** What keeps other writers out. */
+  #held: Held | undefined
 
   /** `database` is the path of the database file; `report` hears of upkeep that failed, which is tried again. */
   constructor(database: string, options: ApplyOptions, report: (error: Error) => void) {
@@ -39,13 +49,16 @@ export class ReplicaDatabase {
 
   /**
    * Applies the transactions of one LTX file, as one, and resolves to the position after it. The file must have been verified and must
-   * follow what is there; applying it again changes nothing. When it rejects, readers see nothing of it.
+   * follow what is there; applying it again changes nothing. When it rejects, readers see nothing of it. Those that have it locked are waited
+   * for at most `busyTimeoutMs` milliseconds.
    */
-  apply(body: LtxBody): Promise<Position> {
+  apply(body: LtxBody, busyTimeoutMs = this.#options.busyTimeoutMs): Promise<Position> {
     return this.#inTurn(async () => {
       const { header, after } = summarizeLtx(body)
       if (header.commit === 0) this.#drop(body)
-      else await this.#applyPages(body, header.pageSize)
+      else await this.#applyPages(body, header.pageSize, busyTimeoutMs)
+      // It may have changed the journal mode, and with it the lock that keeps others out.
+      if (this.#held !== undefined) await this.#hold({ timeoutMs: busyTimeoutMs, recover: true })
       return after
     })
   }
@@ -53,33 +66,56 @@ export class ReplicaDatabase {
   /** Lets go of the database, as a connection that is closed; the next transaction opens it again. */
   close(): Promise<void> {
     return this.#inTurn(async () => {
-      this.#held?.()
-      this.#held = undefined
+      this.#letGo()
       this.#leave()
     })
   }
 
   /**
-   * Keeps other writers out until `letGo`, and changes nothing. Those at work are waited for, at most `timeoutMs` milliseconds: then it
-   * rejects with BusyError.
+   * Keeps other writers out until `letGo`, but for what is applied. Those at work are waited for, at most `timeoutMs` milliseconds: then it
+   * rejects with BusyError. With `recover` what a writer that died has left in a rollback journal is undone.
    */
-  hold(timeoutMs: number): Promise<void> {
+  hold(options: HoldOptions): Promise<void> {
+    return this.#inTurn(() => this.#hold(options))
+  }
+
+  /** What was opened for it is closed, as by a process that ends. */
+  letGo(): Promise<void> {
     return this.#inTurn(async () => {
-      const options = { ...this.#options, busyTimeoutMs: timeoutMs }
-      for (let attempt = 0; attempt < MAX_ATTEMPTS && this.#held === undefined; attempt++) {
-        if (!fs.existsSync(this.#paths.database)) return
-        this.#held = this.#hasLog() ? await holdLog(this.#paths, options) : await holdJournal(this.#paths, options)
-      }
-      if (this.#held === undefined)
-        throw new Error(`Cannot hold ${this.#paths.database}: its journal mode changes all the time`)
+      const hadLog = this.#held?.locks === undefined && this.#held !== undefined
+      this.#letGo()
+      if (!hadLog) return
+      clearTimeout(this.#upkeep)
+      this.#upkeep = undefined
+      this.#session?.close()
+      this.#session = undefined
     })
   }
 
-  letGo(): Promise<void> {
-    return this.#inTurn(async () => {
-      this.#held?.()
-      this.#held = undefined
-    })
+  async #hold({ timeoutMs, recover }: HoldOptions): Promise<void> {
+    const options = { ...this.#options, busyTimeoutMs: timeoutMs }
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      if (!fs.existsSync(this.#paths.database)) return
+      if (this.#hasLog()) {
+        if (this.#held?.session !== undefined && this.#held.session === this.#session) return
+        const session = await this.#openLog()
+        await session?.hold(timeoutMs)
+        this.#letGo()
+        if (session !== undefined) this.#held = { session }
+      } else {
+        if (this.#held?.locks !== undefined) return
+        this.#letGo()
+        this.#held = await holdJournal(this.#paths, options, recover)
+      }
+      if (this.#held !== undefined) return
+    }
+    throw new Error(`Cannot hold ${this.#paths.database}: its journal mode changes all the time`)
+  }
+
+  #letGo(): void {
+    this.#held?.session?.letGo()
+    if (this.#held?.fd !== undefined) fs.closeSync(this.#held.fd)
+    this.#held = undefined
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -88,7 +124,7 @@ export class ReplicaDatabase {
     return result
   }
 
-  async #applyPages(body: LtxBody, pageSize: number): Promise<void> {
+  async #applyPages(body: LtxBody, pageSize: number, busyTimeoutMs: number): Promise<void> {
     this.#usedMs = Date.now()
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const session = await this.#openLog()
@@ -98,7 +134,7 @@ export class ReplicaDatabase {
         return
       }
       if (session !== undefined) await this.#endLog()
-      if (await this.#applyWithJournal(body, session !== undefined)) return
+      if (await this.#applyWithJournal(body, session !== undefined, busyTimeoutMs)) return
     }
     throw new Error(`Cannot write to ${this.#paths.database}: its journal mode changes all the time`)
   }
@@ -133,10 +169,11 @@ export class ReplicaDatabase {
    * False when the database turns out to have a log, or had to be recovered first: look again. One whose log has just `ended` still says
    * that it is in WAL mode; with EXCLUSIVE, and no log, that makes no difference.
    */
-  async #applyWithJournal(body: LtxBody, ended: boolean): Promise<boolean> {
-    const fd = fs.openSync(this.#paths.database, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644)
-    const locks = new DatabaseLocks(fd)
-    const { busyTimeoutMs, signal } = this.#options
+  async #applyWithJournal(body: LtxBody, ended: boolean, busyTimeoutMs: number): Promise<boolean> {
+    const held = this.#held
+    const fd = held?.fd ?? fs.openSync(this.#paths.database, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644)
+    const locks = held?.locks ?? new DatabaseLocks(fd)
+    const { signal } = this.#options
     const what = `write to ${this.#paths.database}`
     let hot = false
     try {
@@ -150,8 +187,12 @@ export class ReplicaDatabase {
       hot = false
       return true
     } finally {
-      locks.unlock()
-      fs.closeSync(fd)
+      if (held?.fd !== undefined && !hot) locks.downgrade()
+      else {
+        locks.unlock()
+        fs.closeSync(fd)
+        if (held?.fd !== undefined) this.#held = undefined
+      }
       if (hot) (await openSqlite(this.#paths.database, this.#options)).close()
     }
   }
@@ -202,6 +243,10 @@ export class ReplicaDatabase {
   async #keepUp(): Promise<void> {
     const session = this.#session
     if (session === undefined) return
+    if (this.#held !== undefined) {
+      this.#scheduleUpkeep()
+      return
+    }
     const done = session.checkpointed || session.checkpoint()
     this.#reported = ''
     if (Date.now() - this.#usedMs > IDLE_MS || (done && !isWalMode(session.header))) this.#leave()
@@ -209,33 +254,23 @@ export class ReplicaDatabase {
   }
 }
 
-/** Undefined when there is no log after all. */
-async function holdLog(paths: DatabasePaths, options: ApplyOptions): Promise<(() => void) | undefined> {
-  const session = await WalSession.open(paths, options)
-  try {
-    await session?.hold()
-  } catch (error) {
-    session?.close()
-    throw error
-  }
-  return session === undefined ? undefined : () => session.close()
-}
-
-/** Undefined when there is a log by now. Readers go on, and a writer's journal that nobody owns stays. */
-async function holdJournal(paths: DatabasePaths, options: ApplyOptions): Promise<(() => void) | undefined> {
+/** Undefined when there is a log by now, or there was something to recover. Readers go on. */
+async function holdJournal(paths: DatabasePaths, options: ApplyOptions, recover: boolean): Promise<Held | undefined> {
   const fd = fs.openSync(paths.database, 'r+')
   const locks = new DatabaseLocks(fd)
-  const letGo = () => fs.closeSync(fd)
+  let hot = false
   try {
     const what = `hold ${paths.database}`
     const taken = () => (locks.shared() && locks.reserved()) || releasing(locks)
     await retry(taken, what, options.busyTimeoutMs, options.signal)
-    if (fs.fstatSync(fd).size === 0 || !hasLog(paths, fd)) return letGo
+    hot = recover && isHot(paths, fd)
+    if (!hot && (fs.fstatSync(fd).size === 0 || !hasLog(paths, fd))) return { fd, locks }
   } catch (error) {
-    letGo()
+    fs.closeSync(fd)
     throw error
   }
-  letGo()
+  fs.closeSync(fd)
+  if (hot) (await openSqlite(paths.database, options)).close()
   return undefined
 }
 

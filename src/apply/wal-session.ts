@@ -42,6 +42,8 @@ export class WalSession {
   readonly #index: WalIndexFile
   readonly #locks: DatabaseLocks
   #header: DatabaseHeader
+  /** Other writers are kept out. */
+  #holds = false
   /** mxFrame at which the next checkpoint is due. */
   #checkpointAt = CHECKPOINT_FRAMES
 
@@ -90,14 +92,20 @@ export class WalSession {
     try {
       this.#append(body, this.#index.restartIfDone(index))
     } finally {
-      this.#index.unlockWriter()
+      if (!this.#holds) this.#index.unlockWriter()
     }
     if (this.#index.header().mxFrame >= this.#checkpointAt) this.checkpoint()
   }
 
-  /** Keeps other writers out until the session is closed. Throws BusyError. */
-  async hold(): Promise<void> {
-    await this.#lockWriter()
+  /** Keeps other writers out, until `letGo` or the session is closed. Throws BusyError. */
+  async hold(busyTimeoutMs: number): Promise<void> {
+    await this.#lockWriter(busyTimeoutMs)
+    this.#holds = true
+  }
+
+  letGo(): void {
+    if (this.#holds) this.#index.unlockWriter()
+    this.#holds = false
   }
 
   /**
@@ -145,8 +153,8 @@ export class WalSession {
     fs.closeSync(this.#files.database)
   }
 
-  async #lockWriter(): Promise<WalIndexHeader> {
-    const { busyTimeoutMs, signal } = this.#options
+  async #lockWriter(busyTimeoutMs = this.#options.busyTimeoutMs): Promise<WalIndexHeader> {
+    const { signal } = this.#options
     for (let recoveries = 0; recoveries < MAX_RECOVERIES; recoveries++) {
       await retry(() => this.#index.lockWriter(), `write to ${this.#paths.wal}`, busyTimeoutMs, signal)
       const header = this.#index.header()

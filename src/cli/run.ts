@@ -6,15 +6,22 @@ import { type NodeOptions, nodeOf, withNodeOptions } from './node-options.js'
 interface RunOptions extends NodeOptions {
   readonly promote: boolean
   readonly ifCandidate: boolean
+  readonly withHaltLockOn?: string
   readonly verbose: boolean
 }
 
-/** `litefs run`: a command that needs the primary. Ends with the command's exit code. */
+/** `litefs run`: a command that needs the primary, or to write to a database here as if this were it. Ends with the command's exit code. */
 export function runCommand(): Command {
-  return withNodeOptions(new Command('run').description('run a command, on the primary if that is asked for'))
+  return withNodeOptions(
+    new Command('run').description('run a command that writes: on the primary, or under the halt lock of a database'),
+  )
     .usage('[options] -- COMMAND [ARGS...]')
     .option('--promote', 'make this node the primary first', false)
     .option('--if-candidate', 'run it only where the node may be primary, else end with success', false)
+    .option(
+      '--with-halt-lock-on <path>',
+      'path of a database in the mount, which the command can write here on a replica too',
+    )
     .option('-v, --verbose', 'tell what is done', false)
     .argument('<command...>', 'program and arguments')
     .action(async (argv: string[], options: RunOptions) => {
@@ -23,11 +30,15 @@ export function runCommand(): Command {
 }
 
 async function run(argv: readonly string[], options: RunOptions): Promise<number> {
-  const { promote, ifCandidate, verbose } = options
+  const { promote, ifCandidate, withHaltLockOn, verbose } = options
   const tell = (line: string) => {
     if (verbose) process.stderr.write(`${line}\n`)
   }
   const what = `run ${argv[0] ?? ''}`
+  if (promote && withHaltLockOn !== undefined)
+    throw new Error(
+      `Cannot ${what}: -promote and -with-halt-lock-on exclude each other, the primary needs no halt lock`,
+    )
   if (ifCandidate) {
     const { getInfo } = await import('./node-status.js')
     const { candidate } = await getInfo(await nodeOf(options), what)
@@ -42,8 +53,20 @@ async function run(argv: readonly string[], options: RunOptions): Promise<number
     await post({ ...(await nodeOf(options)), path: '/promote', what: 'promote the node' })
     tell('node is the primary')
   }
-  tell(`running: ${argv.join(' ')}`)
-  return await untilEnd(await startSubprocess(argv))
+  if (withHaltLockOn === undefined) {
+    tell(`running: ${argv.join(' ')}`)
+    return await untilEnd(await startSubprocess(argv))
+  }
+  const { takeHaltLock } = await import('../exec/halt-lock.js')
+  tell('acquiring halt lock')
+  const lock = await takeHaltLock(withHaltLockOn)
+  try {
+    tell(`running under the halt lock: ${argv.join(' ')}`)
+    return await untilEnd(await startSubprocess(argv))
+  } finally {
+    lock.release()
+    tell('halt lock released')
+  }
 }
 
 /** Signals are for the command, which decides what they mean. */

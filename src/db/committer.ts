@@ -1,10 +1,11 @@
 import { LtxEncoder } from '../ltx/encoder.js'
 import { formatLtxName, type Position } from '../ltx/names.js'
+import { Forwarding } from './forwarding.js'
 import { filesOf } from './ltx-body.js'
 import { type LtxSink, LtxSpool } from './ltx-spool.js'
 import type { Change, PageState } from './page-state.js'
-import { type ReceivedLtx, Reception, spoolReceived } from './reception.js'
-import { encodeTransaction, type TransactionPages, type WalSpan } from './transaction.js'
+import { NO_FILE, type ReceivedLtx, Reception, spoolReceived } from './reception.js'
+import { encodeTransaction, NO_WAL, type TransactionPages, type WalSpan } from './transaction.js'
 
 /** What every database of a node shares. */
 export interface CommitSettings {
@@ -56,6 +57,7 @@ export interface CommitOptions {
 export class Committer {
   readonly state: PageState
   readonly reception: Reception
+  readonly forwarding: Forwarding
   readonly #ltxDir: string
   readonly #settings: CommitSettings
   readonly #spool: LtxSpool
@@ -70,6 +72,7 @@ export class Committer {
     this.#spool = new LtxSpool(ltxDir)
     this.state = state
     this.reception = new Reception(state)
+    this.forwarding = new Forwarding(ltxDir)
     this.#lastCommitMs = lastCommitMs
   }
 
@@ -93,6 +96,8 @@ export class Committer {
    */
   commit(pages: TransactionPages, options: CommitOptions): Captured | undefined {
     const afterTheFact = options.afterTheFact === true
+    if (this.forwarding.undecided !== undefined) return this.#commitDecided(pages, options)
+    if (this.forwarding.active && this.reception.announced === undefined) return this.#commitElsewhere(pages, options)
     if (this.reception.receiving && !afterTheFact) return this.#commitReceived(pages, options.durable)
     const { sink, nodeId, compress, now } = this.#settings
     const timestampMs = now()
@@ -129,6 +134,42 @@ export class Committer {
       this.#storeReceived(announced, this.reception.emptyChange(), false)
     }
     this.reception.conclude()
+  }
+
+  /** Asks the primary to commit it first. Throws UndecidedError, and nothing has changed here. */
+  #commitElsewhere(pages: TransactionPages, { wal, skipUnchanged }: CommitOptions): undefined {
+    const { nodeId, compress, now } = this.#settings
+    const timestampMs = now()
+    const spool = this.#spool
+    try {
+      const encoder = new LtxEncoder((chunk) => spool.write(chunk), { compress })
+      const options = { wal, timestampMs, nodeId, skipUnchanged, txidCount: 1 }
+      const change = encodeTransaction(this.state, pages, encoder, options)
+      if (change !== undefined) this.forwarding.ask(change, timestampMs, spool.release(this.forwarding.file))
+    } finally {
+      spool.discard()
+    }
+  }
+
+  /** The primary has decided. What it has committed is stored here as it was sent, if the pages are still the same. */
+  #commitDecided(pages: TransactionPages, { skipUnchanged, durable }: CommitOptions): Captured {
+    const decided = this.forwarding.answer()
+    const { change, timestampMs, ltx } = decided
+    try {
+      const options = { wal: NO_WAL, timestampMs, nodeId: 0n, skipUnchanged, txidCount: 1 }
+      const now = encodeTransaction(this.state, pages, NO_FILE, options)
+      if (now === undefined || now.txid !== change.txid || now.hi !== change.hi || now.lo !== change.lo)
+        throw Object.assign(new Error('Cannot commit: the pages have changed meanwhile'), { code: 'EIO' })
+      const file = `${this.#ltxDir}/${formatLtxName(change.txid, change.txid)}`
+      spoolReceived(ltx, this.#spool)
+      const sequence = this.#spool.store(file, this.#settings.sink)
+      const captured = this.#stored(change, { files: [file], sequence, timestampMs, durable, own: false })
+      this.forwarding.stored(captured.after.txid, captured.after.checksum)
+      return captured
+    } finally {
+      this.#spool.discard()
+      this.forwarding.discard(decided)
+    }
   }
 
   #commitReceived(pages: TransactionPages, durable: boolean): Captured | undefined {
@@ -206,6 +247,7 @@ export class Committer {
 
   /** Whether a transaction of this node's own may be acknowledged now. */
   get mayCommit(): boolean {
+    if (this.forwarding.active) return true
     return !this.reception.receiving && this.#settings.mayCommit()
   }
 

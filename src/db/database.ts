@@ -57,12 +57,14 @@ export class Database {
     return this.#wal.provisional
   }
 
-  /**
-   * Whether the last connection is about to remove the WAL, which it does after the wal-index and before it lets go of the database:
-   * what it could not see in the WAL goes with it.
-   */
+  /** Whether the last connection is about to remove the WAL, which it does after the wal-index: what it could not see there goes with it. */
   get closing(): boolean {
     return this.#indexRemoved && !this.files.exists('shm') && this.files.isOpen('database')
+  }
+
+  /** Whether pages can go to its file: a journal can take them back, or they come from the WAL. */
+  get guarded(): boolean {
+    return this.#rollback.hot || this.#wal.active
   }
 
   /** Whether every write to the database file belongs to a captured transaction. */
@@ -100,13 +102,15 @@ export class Database {
   }
 
   /**
-   * Keeps the database as it is after its newest transaction, which may still be taken back, for a reader, who ends it with `thaw`. Undefined
-   * while the database file holds pages of an unfinished transaction. Throws a system error.
+   * Keeps the database after its newest transaction, which may still be taken back, for a reader, who ends it with `thaw`. Undefined while
+   * the file holds pages of an unfinished transaction. Throws a system error.
    */
   freeze(onFailure: (error: unknown) => void): PageFreeze | undefined {
     if (this.#journal.pending || this.files.isStaged('database')) return undefined
-    const { position, state } = this.committer
-    const { pageSize, pageCount } = state
+    const {
+      position,
+      state: { pageSize, pageCount },
+    } = this.committer
     const freeze = new PageFreeze(this.layout, { pageSize, pageCount, position, walEnd: this.#wal.end, onFailure })
     this.#freezes.add(freeze)
     return freeze
@@ -120,7 +124,8 @@ export class Database {
   /** Writes all of `data`. Throws a system error, with nothing captured, when the transaction that it completes cannot be stored. */
   write(kind: FileKind, file: BackingFile, data: Uint8Array, offset: number): void {
     this.#writeCounts[kind]++
-    if (this.#wal.changed && this.files.isOpen('database') && !this.#isBeingRewritten) this.readWalAgain()
+    if (this.#wal.changed && this.files.isOpen('database') && !(this.rewriting && this.#watcher.isSuperlocked(this)))
+      this.readWalAgain()
     if (!this.files.isCurrent(kind, file) || kind === 'shm') {
       file.write(data, offset)
     } else if (kind === 'wal') {
@@ -240,7 +245,7 @@ export class Database {
     return this.#rollback.finishing
   }
 
-  /** The name is free again, and another database may take it: what is still open belongs to nobody. */
+  /** Another database may take the name: what is still open belongs to nobody. */
   retire(): void {
     this.#retired = true
   }
@@ -265,10 +270,7 @@ export class Database {
     return journal
   }
 
-  /**
-   * The database file is another now: `file` when somebody has it open. `captured` tells whether its content is. Who still has the old one
-   * open goes on with that, and nothing of it is captured.
-   */
+  /** The database file is another now: `file` when somebody has it open; `captured` tells whether its content is. Of the old one nothing is. */
   replaced(file: BackingFile | undefined, captured: boolean): void {
     this.files.adopt('database', file)
     this.#wal.abandon()
@@ -289,16 +291,12 @@ export class Database {
     this.#freezes.clear()
   }
 
-  /** Somebody with all locks puts other content in the place of database and WAL. EBUSY without the locks: it would tear the database. */
+  /** Somebody with all locks puts other content in the place of both files. EBUSY without the locks: it would tear the database. */
   #beginRewrite(): void {
     if (!this.#watcher.isSuperlocked(this))
       throw Object.assign(new Error('Cannot empty a database whose WAL is in use'), { code: 'EBUSY' })
     this.#wal.giveUp()
     this.#journal.replaced()
-  }
-
-  get #isBeingRewritten(): boolean {
-    return this.rewriting && this.#watcher.isSuperlocked(this)
   }
 
   /** Captures what a tool made of the WAL and, with it, of the database. Throws a system error. */

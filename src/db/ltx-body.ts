@@ -8,11 +8,10 @@ import { decodeTrailer, TRAILER_SIZE } from '../ltx/trailer.js'
 import { DETECT_SIZE, detectVersion, TAIL_OFFSET } from '../ltx/version.js'
 import { readLtxSummary, withLtxFile } from './ltx-file.js'
 
-/** A whole LTX file, in memory or on disk, or several consecutive ones in memory that count as one. */
-export type LtxBody =
-  | { readonly bytes: Uint8Array }
-  | { readonly path: string }
-  | { readonly run: readonly Uint8Array[] }
+/** A whole LTX file, in memory or on disk. */
+export type SingleLtx = { readonly bytes: Uint8Array } | { readonly path: string }
+/** One, or several consecutive ones in memory that count as one. */
+export type LtxBody = SingleLtx | { readonly run: readonly Uint8Array[] }
 
 /**
  * Hands what the file says to `read`, which must be done with it when it returns; may be called again for another pass. A snapshot's

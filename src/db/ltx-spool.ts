@@ -77,6 +77,20 @@ export class LtxSpool {
     }
   }
 
+  /** Hands over the finished file: in memory, or moved to `file`. The spool is empty then. Throws a system error. */
+  release(file: string): { readonly bytes: Uint8Array } | { readonly path: string } {
+    if (this.#fd === undefined) {
+      const bytes = Uint8Array.from(this.#buffer.subarray(0, this.#used))
+      this.#empty()
+      return { bytes }
+    }
+    this.#flush(this.#fd)
+    this.#close()
+    fs.renameSync(this.#temporary, file)
+    this.#empty()
+    return { path: file }
+  }
+
   discard(): void {
     this.#empty()
     if (this.#fd === undefined) return

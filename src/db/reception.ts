@@ -133,7 +133,7 @@ export function spoolReceived(body: LtxBody, spool: LtxSpool): void {
 }
 
 /** Takes the pages of a transaction for which there is a file already. */
-const NO_FILE = {
+export const NO_FILE = {
   header() {},
   page() {},
   close: () => ({ postApplyChecksum: 0n, fileChecksum: 0n }),

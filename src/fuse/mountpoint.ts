@@ -51,11 +51,8 @@ function checkPlace(dir: string): void {
 
 function mountAsRoot(dir: string, options: MountOptions): number {
   const fd = openFuseDevice()
-  const data = [`fd=${fd},rootmode=40000,user_id=${process.geteuid?.()},group_id=${process.getegid?.()}`]
-  if (options.allowOther) data.push('allow_other')
-  if (options.defaultPermissions) data.push('default_permissions')
   try {
-    mount(options.fsname, dir, 'fuse', MS_NOSUID | MS_NODEV | (options.readOnly ? MS_RDONLY : 0), data.join(','))
+    mount(options.fsname, dir, 'fuse', mountFlags(options), fuseData(fd, options))
   } catch (error) {
     fs.closeSync(fd)
     if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error
@@ -66,7 +63,21 @@ function mountAsRoot(dir: string, options: MountOptions): number {
   return fd
 }
 
-function mountAsUser(dir: string, options: MountOptions): number {
+/** The flags of mount(2). */
+export function mountFlags({ readOnly }: MountOptions): number {
+  return MS_NOSUID | MS_NODEV | (readOnly ? MS_RDONLY : 0)
+}
+
+/** The data of mount(2), where the device is descriptor `fd`. */
+export function fuseData(fd: number, { allowOther, defaultPermissions }: MountOptions): string {
+  const data = [`fd=${fd},rootmode=40000,user_id=${process.geteuid?.()},group_id=${process.getegid?.()}`]
+  if (allowOther) data.push('allow_other')
+  if (defaultPermissions) data.push('default_permissions')
+  return data.join(',')
+}
+
+/** Has fusermount3 mount, and returns the device's descriptor. Looks at nothing itself. */
+export function mountAsUser(dir: string, options: MountOptions): number {
   const words = [`fsname=${options.fsname}`, 'nosuid', 'nodev']
   if (options.allowOther) words.push('allow_other')
   if (options.defaultPermissions) words.push('default_permissions')
@@ -104,7 +115,7 @@ export async function unmount(dir: string, options: { lazy: boolean }): Promise<
 }
 
 /** Not spawnSync: fusermount3 may look at the mount, which this very thread may be serving. */
-function unmountAsUser(place: string, lazy: boolean): Promise<void> {
+export function unmountAsUser(place: string, lazy: boolean): Promise<void> {
   return new Promise((resolve, reject) => {
     const child = spawn(FUSERMOUNT, [lazy ? '-uz' : '-u', '--', place], { stdio: ['ignore', 'ignore', 'pipe'] })
     let stderr = ''

@@ -1,6 +1,8 @@
 import type { Readable } from 'node:stream'
 import type { Position } from '../ltx/names.js'
 import type { ConnectedReplicas } from '../replication/connected-replicas.js'
+import type { HaltLock } from '../replication/halt-lock.js'
+import type { ReceivedLtx } from '../replication/incoming-file.js'
 import type { Source } from '../replication/source.js'
 
 /** What the HTTP API shows of a node and has it do. */
@@ -26,6 +28,8 @@ export interface NodeView {
   /** Whom this node follows; undefined on the primary. */
   primary(): PrimaryView | undefined
   readonly roles: RoleControl
+  /** What other nodes can do under halt locks. */
+  readonly halts: HaltControl
   /** Replaces a database, or makes it, as one transaction. Rejects with ImportError when the content is no database. */
   importDatabase(name: string, content: Readable): Promise<ImportedDatabase>
   /** LZ4 in snapshots. */
@@ -56,6 +60,19 @@ export interface RoleControl {
   standing(): Promise<Standing>
   /** Calls `listener` when there is another primary, until the returned function is called. */
   onPrimaryChange(listener: () => void): () => void
+}
+
+/** Halt locks of this node's databases, for other nodes. Each rejects with RequestError where it cannot be done. */
+export interface HaltControl {
+  /**
+   * Keeps the writers of a database waiting for the node that chose `id`, or goes on with it; with `renew` only that. Those at work are waited
+   * for, and so are other nodes' locks, for a time.
+   */
+  take(name: string, id: bigint, renew: boolean): Promise<HaltLock>
+  /** Lets the writers of the database go on, if they wait for that lock. */
+  release(name: string, id: bigint): Promise<void>
+  /** Commits a transaction of the lock's holder. Resolves when it is there for all readers, and durable. */
+  commit(name: string, id: bigint, ltx: ReceivedLtx): Promise<void>
 }
 
 export interface Standing {

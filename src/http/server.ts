@@ -5,6 +5,7 @@ import { describeError, type Log } from '../log.js'
 import { RequestError } from './answers.js'
 import { addEvents } from './events.js'
 import { addGuard } from './guard.js'
+import { addHalts } from './halts.js'
 import { createDualServer, type ServerTls } from './listener.js'
 import { Metrics } from './metrics.js'
 import type { NodeView } from './node-view.js'
@@ -70,6 +71,7 @@ export async function serveNode(
   addEvents(app, view, closing.signal)
   addTransfer(app, view)
   addRoles(app, view)
+  addHalts(app, view)
   addStream(app, view, { metrics, log, signal: closing.signal, streams })
   await listen(app, address)
   const { port } = app.server.address() as AddressInfo

@@ -1,6 +1,6 @@
-/** Headers of POST /stream that LiteFS does not know and passes over. */
+/** Headers of what nodes ask each other that LiteFS does not know and passes over. */
 
-/** With the value 3 a replica says that it reads LTX version 3; LiteFS' replicas, which read version 1 only, do not send it. */
+/** With the value 3 a node says that it reads LTX version 3; LiteFS' nodes, which read version 1 only, do not send it. */
 export const LTX_VERSION_HEADER = 'litefs-ltx-version'
 /** In an answer the epoch of the primary's lease, in a request the highest that the replica has heard of; decimal. */
 export const EPOCH_HEADER = 'litefs-epoch'

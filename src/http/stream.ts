@@ -8,13 +8,13 @@ import { sendStream } from '../replication/sender.js'
 import { RequestError, textOf } from './answers.js'
 import type { Metrics } from './metrics.js'
 import type { NodeView } from './node-view.js'
+import { replicaOf } from './replica-request.js'
 import {
   ADVERTISE_URL_HEADER,
   CANDIDATE_HEADER,
   EPOCH_HEADER,
   HOSTNAME_HEADER,
   LTX_VERSION_HEADER,
-  parseEpoch,
 } from './stream-headers.js'
 
 /** Silence after which a heartbeat is sent, milliseconds, as in LiteFS. */
@@ -108,22 +108,7 @@ function track(request: FastifyRequest, reply: FastifyReply, open: OpenStream): 
 /** Returns the replica's id. Throws RequestError. */
 function refuseEarly(request: FastifyRequest, view: NodeView): string {
   if (request.raw.httpVersionMajor < 2) throw new RequestError(426, 'Cannot stream: upgrade to HTTP/2 is required')
-  const id = String(request.headers['litefs-id'] ?? '')
-  if (!/^[0-9A-Fa-f]{1,16}$/.test(id)) throw new RequestError(400, 'Cannot stream: the header Litefs-Id is no node id')
-  const replicaId = id.toUpperCase().padStart(16, '0')
-  if (replicaId === view.nodeId) throw new RequestError(400, 'Cannot stream: this node cannot be its own replica')
-  refuseStranger(request, view)
-  const serving = view.serving()
-  if (serving === undefined) throw new RequestError(503, NOT_PRIMARY)
-  const heard = parseEpoch(request.headers[EPOCH_HEADER])
-  if (serving.epoch !== undefined && heard !== undefined && heard > serving.epoch) {
-    view.heardOf(heard)
-    throw new RequestError(
-      503,
-      `Cannot stream: the replica has heard of a later lease (${heard}) than ${serving.epoch}`,
-    )
-  }
-  return replicaId
+  return replicaOf(request, view, 'stream')
 }
 
 /** As it is where it is not encoded as it should be. */
@@ -144,18 +129,6 @@ function factsOf({ headers, ip }: FastifyRequest): ReplicaFacts {
     advertiseUrl: text(ADVERTISE_URL_HEADER),
     isCandidate: text(CANDIDATE_HEADER) === 'true',
   }
-}
-
-/** A replica of another cluster would give up its databases for ours. LiteFS' replicas do not say theirs. */
-function refuseStranger(request: FastifyRequest, view: NodeView): void {
-  const theirs = String(request.headers['litefs-cluster-id'] ?? '')
-  const ours = view.clusterId()
-  if (theirs === '' || ours === undefined || theirs === ours) return
-  const remedy = `let the replica's lease.advertise-url name its own primary, or remove clusterid in its data.dir to let this cluster's databases take the place of its own`
-  throw new RequestError(
-    409,
-    `Cannot stream: this is cluster ${ours}, the replica's data belongs to ${theirs.slice(0, 40)}; ${remedy}`,
-  )
 }
 
 async function readPositions(request: FastifyRequest): Promise<PositionMap> {

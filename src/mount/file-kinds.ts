@@ -6,8 +6,11 @@ import type { Store } from '../store/store.js'
 import { DatabaseFile } from './database-file.js'
 import type { DatabaseOwners } from './database-owners.js'
 import { type Inode, pathOf } from './inodes.js'
+import { LockDirectory, LockLink } from './lock-file.js'
+import type { MountFile } from './mount-file.js'
 import { canBeDatabase, parseMountName } from './names.js'
 import { PlainFile } from './plain-file.js'
+import { TextFile } from './text-file.js'
 
 /** O_ACCMODE of open(2). */
 const ACCESS_MODE = 3
@@ -92,4 +95,9 @@ export class FileKinds {
 function startsLikeDatabase(file: DatabaseFile | PlainFile): boolean {
   if (file.attributes(true).size < DATABASE_HEADER_SIZE) return false
   return parseDatabaseHeader(file.head(DATABASE_HEADER_SIZE)) !== undefined
+}
+
+/** Whether the file is one of the programs', which comes and goes through the mount only. */
+export function isStored(file: MountFile): boolean {
+  return !(file instanceof TextFile || file instanceof LockLink || file instanceof LockDirectory)
 }

@@ -1,11 +1,15 @@
 import { Worker } from 'node:worker_threads'
-import type { Log } from '../log.js'
-import type { Answers, Command, CommitReport, FileSystemOptions, Question, Report } from './messages.js'
+import { describeError, type Log } from '../log.js'
+import type { Answers, Command, CommitReport, FileSystemOptions, Question, Reply, Report, Request } from './messages.js'
 
 /** The main thread's end of the file-system thread. */
 export interface FileSystemThread {
   /** Starts to serve the mount behind the descriptor. */
   serve(fd: number): void
+  /** Serves the mount of the lock files. */
+  serveLocks(fd: number): void
+  /** Has what the thread asks answered; an error's `code` may be a system error's. Until then each request waits. */
+  onRequest(answer: (request: Request) => Promise<boolean>): void
   /** Rejects when the question is refused, or the thread ends before it answers. */
   ask<Asked extends Question>(question: Asked): Promise<Answers[Asked['kind']]>
   /** Has the transactions told of, while they are followed; `bytes` belong to whoever listens. */
@@ -30,6 +34,36 @@ class Outcome<T> {
   }
 }
 
+type Answering = (request: Request) => Promise<boolean>
+
+/** What the thread asks, until there is somebody to answer, and then each answer. */
+class Requests {
+  readonly #reply: (id: number, reply: Reply) => void
+  readonly #early: { readonly id: number; readonly request: Request }[] = []
+  #answer: Answering | undefined
+
+  constructor(reply: (id: number, reply: Reply) => void) {
+    this.#reply = reply
+  }
+
+  answerWith(answer: Answering): void {
+    this.#answer = answer
+    for (const { id, request } of this.#early.splice(0)) this.hear(id, request)
+  }
+
+  hear(id: number, request: Request): void {
+    if (this.#answer === undefined) {
+      this.#early.push({ id, request })
+      return
+    }
+    this.#answer(request).then(
+      (value) => this.#reply(id, { ok: true, value }),
+      (error: NodeJS.ErrnoException) =>
+        this.#reply(id, { ok: false, message: describeError(error), code: error.code ?? 'EIO' }),
+    )
+  }
+}
+
 /** Starts the thread and resolves when its databases are recovered. Rejects when they cannot be. */
 export async function startFileSystemThread(options: FileSystemOptions, log: Log): Promise<FileSystemThread> {
   // It closes descriptors that the addon or the main thread opened; Node, which knows only its own, would warn of each.
@@ -43,6 +77,8 @@ export async function startFileSystemThread(options: FileSystemOptions, log: Log
   const asked = new Map<number, Outcome<Answers[keyof Answers]>>()
   let lastId = 0
   let commitListener = (_commits: readonly CommitReport[], _bytes: Uint8Array) => {}
+
+  const requests = new Requests((id, reply) => send({ type: 'reply', id, reply }))
 
   const fail = (error: Error) => {
     ready.reject(error)
@@ -64,6 +100,7 @@ export async function startFileSystemThread(options: FileSystemOptions, log: Log
     else if (message.type === 'ended') ended.resolve(message.error)
     else if (message.type === 'stopped') stopped.resolve()
     else if (message.type === 'commits') commitListener(message.commits, message.bytes)
+    else if (message.type === 'request') requests.hear(message.id, message.request)
     else if (message.type === 'answer') settle(message.id)?.resolve(message.value)
     else if (message.type === 'refused') settle(message.id)?.reject(message.error)
     else fail(message.error)
@@ -73,6 +110,8 @@ export async function startFileSystemThread(options: FileSystemOptions, log: Log
   await ready.promise
   return {
     serve: (fd) => send({ type: 'serve', fd }),
+    serveLocks: (fd) => send({ type: 'serveLocks', fd }),
+    onRequest: (answer) => requests.answerWith(answer),
     ask: <Asked extends Question>(question: Asked) => {
       const outcome = new Outcome<Answers[keyof Answers]>()
       const id = ++lastId

@@ -2,6 +2,7 @@ import fs from 'node:fs'
 import { constants } from 'node:os'
 import { FuseError } from '../fuse/errno.js'
 import {
+  type Answer,
   type Attr,
   type AttrReply,
   type Context,
@@ -19,17 +20,17 @@ import type { Store } from '../store/store.js'
 import type { Access } from './access.js'
 import { DatabaseFile } from './database-file.js'
 import { DatabaseOwners } from './database-owners.js'
+import { decided } from './decided.js'
 import { Directory, SymbolicLink } from './directory.js'
-import { FileKinds } from './file-kinds.js'
+import { FileKinds, isStored } from './file-kinds.js'
 import type { Following } from './following.js'
 import { type Inode, Inodes, pathOf } from './inodes.js'
-import { LockFile } from './lock-file.js'
-import { CACHED_SECONDS, type MountFile, NEVER_CACHED, type Owner, PERMISSIONS, S_IFMT, S_IFREG } from './mount-file.js'
+import { LockLink, type OpenLocks } from './lock-file.js'
+import { CACHED_SECONDS, NEVER_CACHED, type Owner, PERMISSIONS, S_IFMT, S_IFREG } from './mount-file.js'
 import { joinName } from './names.js'
 import { type Listed, Namespace } from './namespace.js'
 import { PlainFile } from './plain-file.js'
 import { Rename } from './rename.js'
-import { TextFile } from './text-file.js'
 
 const { EACCES, EEXIST, EINVAL, EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTEMPTY, EPERM } = constants.errno
 
@@ -57,12 +58,12 @@ export class LiteFileSystem implements FileSystem {
   /** What directories that are being read list, by file handle: entries that come and go meanwhile move no others. */
   readonly #listings = new Map<number, readonly Listed[]>()
 
-  constructor(store: Store, dataDir: string, owner: Owner, access: Access, following: Following) {
+  constructor(store: Store, dataDir: string, owner: Owner, access: Access, following: Following, openLocks: OpenLocks) {
     this.#store = store
     this.#dataDir = dataDir
     this.#access = access
     this.#owners = new DatabaseOwners(owner)
-    this.#namespace = new Namespace(store, owner, this.#owners, following)
+    this.#namespace = new Namespace(store, owner, this.#owners, following, openLocks)
     this.#kinds = new FileKinds(store, this.#owners)
     this.#inodes = new Inodes(new Directory(store.local, ''))
     const parts = { inodes: this.#inodes, namespace: this.#namespace, kinds: this.#kinds, owners: this.#owners }
@@ -102,12 +103,16 @@ export class LiteFileSystem implements FileSystem {
     return { attrValidSeconds: inode.file.attrValidSeconds, attr: this.#attr(inode) }
   }
 
-  setattr(nodeid: number, changes: SetattrChanges, context: Context): AttrReply {
-    const { mode, uid, gid, size, atime, mtime } = changes
+  setattr(nodeid: number, changes: SetattrChanges, context: Context): Answer<AttrReply> {
+    const { size, ...others } = changes
+    const { mode, uid, gid, atime, mtime } = others
     const inode = this.#inode(nodeid)
     const { file } = inode
-    if (size !== undefined) this.#access.check(file, context)
-    if (size !== undefined) file.truncate(size)
+    if (size !== undefined) {
+      this.#access.check(file, context, { size })
+      const later = decided(file, () => file.truncate(size))?.then(() => this.setattr(nodeid, others, context))
+      if (later) return later
+    }
     if (inode.linked && (mode !== undefined || uid !== undefined || gid !== undefined)) {
       file.setOwnership({ mode: mode === undefined ? undefined : mode & PERMISSIONS, uid, gid })
     }
@@ -115,9 +120,9 @@ export class LiteFileSystem implements FileSystem {
     return this.getattr(nodeid)
   }
 
-  readlink(nodeid: number): string {
+  readlink(nodeid: number): Answer<string> {
     const { file } = this.#inode(nodeid)
-    if (!(file instanceof SymbolicLink)) throw new FuseError(EINVAL)
+    if (!(file instanceof SymbolicLink || file instanceof LockLink)) throw new FuseError(EINVAL)
     return file.target
   }
 
@@ -146,18 +151,20 @@ export class LiteFileSystem implements FileSystem {
     return this.#entry(this.#inodes.add(directory, name, new Directory(local, path)), CACHED_SECONDS)
   }
 
-  unlink(parent: number, name: string, context: Context): void {
+  unlink(parent: number, name: string, context: Context): Answer<void> {
     const directory = this.#directory(parent)
     const known = directory.children.get(name)
     const path = joinName(pathOf(directory), name)
     const file = known?.file ?? this.#namespace.find(path).file
     if (file === undefined) throw new FuseError(ENOENT)
     if (file instanceof Directory) throw new FuseError(EISDIR)
-    this.#access.check(file, context)
-    if (file instanceof DatabaseFile) this.#removeDatabaseFile(file)
-    else if (file instanceof PlainFile || file instanceof SymbolicLink) this.#store.local.remove(path)
-    else throw new FuseError(EACCES)
-    if (known !== undefined) this.#inodes.unlink(known)
+    this.#access.check(file, context, 'remove')
+    return decided(file, () => {
+      if (file instanceof DatabaseFile) this.#removeDatabaseFile(file)
+      else if (file instanceof PlainFile || file instanceof SymbolicLink) this.#store.local.remove(path)
+      else throw new FuseError(EACCES)
+      if (known !== undefined) this.#inodes.unlink(known)
+    })
   }
 
   rmdir(parent: number, name: string): void {
@@ -180,7 +187,8 @@ export class LiteFileSystem implements FileSystem {
     const source = directory.children.get(name)
     if (source === undefined) throw new FuseError(ENOENT)
     const replaced = target.children.get(newName)
-    for (const { file } of replaced === undefined ? [source] : [source, replaced]) this.#access.check(file, context)
+    for (const { file } of replaced === undefined ? [source] : [source, replaced])
+      this.#access.check(file, context, 'rename')
     if (source.file instanceof DatabaseFile) this.#checkLength(newName)
     this.#rename.run(source, target, newName, flags)
   }
@@ -212,7 +220,7 @@ export class LiteFileSystem implements FileSystem {
     return this.#inode(nodeid).file.read(into, size, offset, context)
   }
 
-  write(nodeid: number, fh: number, offset: number, data: Uint8Array, context: Context): number {
+  write(nodeid: number, fh: number, offset: number, data: Uint8Array, context: Context): Answer<number> {
     const inode = this.#inode(nodeid)
     this.#kinds.beforeWrite(inode, data, offset)
     const { file } = inode
@@ -220,8 +228,7 @@ export class LiteFileSystem implements FileSystem {
     this.#written.add(fh)
     // The kernel itself writes too, as process 0: what is mapped, which a database never is.
     if (context.pid === 0 && file instanceof DatabaseFile && file.kind === 'database') this.#hiddenWriters = true
-    file.write(data, offset)
-    return data.length
+    return decided(file, (copy) => file.write(copy ?? data, offset), data)?.then(() => data.length) ?? data.length
   }
 
   statfs(): StatfsReply {
@@ -278,7 +285,7 @@ export class LiteFileSystem implements FileSystem {
   /** A name that could not be created leaves nothing behind. */
   #create(file: DatabaseFile | PlainFile, ownership: Ownership, context: Context): number {
     try {
-      this.#access.check(file, context, true)
+      this.#access.check(file, context, 'create')
       const openFlags = file.create(ownership)
       if (file instanceof DatabaseFile && file.kind === 'database') this.#store.local.touchParent(file.database.name)
       return openFlags
@@ -340,9 +347,4 @@ export class LiteFileSystem implements FileSystem {
   #attr(inode: Inode): Attr {
     return { ino: inode.id, ...inode.file.attributes(inode.linked) }
   }
-}
-
-/** Whether the file is one of the programs', which comes and goes through the mount only. */
-function isStored(file: MountFile): boolean {
-  return !(file instanceof TextFile || file instanceof LockFile)
 }

@@ -1,3 +1,4 @@
+import type { SingleLtx } from '../db/ltx-body.js'
 import type { FrozenPages } from '../db/page-freeze.js'
 import type { ReceivedLtx } from '../db/reception.js'
 import type { Position } from '../ltx/names.js'
@@ -31,7 +32,11 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 export type Command =
   /** Serve the mount behind this descriptor; sent once, after `ready`. */
   | { readonly type: 'serve'; readonly fd: number }
+  /** Serve the mount of the lock files behind this descriptor; sent at most once. */
+  | { readonly type: 'serveLocks'; readonly fd: number }
   | { readonly type: 'ask'; readonly id: number; readonly question: Question }
+  /** The answer to a request. */
+  | { readonly type: 'reply'; readonly id: number; readonly reply: Reply }
   /** Serve no more, write everything down and end. */
   | { readonly type: 'stop' }
 
@@ -62,6 +67,20 @@ export type Question =
   /** What was announced is written, or will not be. */
   | { readonly kind: 'conclude'; readonly name: string; readonly applied: boolean }
 
+  /**
+   * On the primary: let nobody write to this database but the process `pid`, which holds its locks, and take transactions from another node.
+   * Answered when what was committed before is final and durable.
+   */
+  | { readonly kind: 'halt'; readonly name: string; readonly pid: number }
+  /** On the primary: make transactions of this database here again. */
+  | { readonly kind: 'unhalt'; readonly name: string }
+  /** Have everything of this database durable. */
+  | { readonly kind: 'secure'; readonly name: string }
+  /** On a replica: let everybody write to this database, which must be just there, each transaction being committed by `commit` first. */
+  | { readonly kind: 'forward'; readonly name: string; readonly position: Position }
+  /** On a replica: let nobody write to this database any more. */
+  | { readonly kind: 'unforward'; readonly name: string }
+
 export interface Answers {
   databases: readonly DatabaseStatus[]
   /** In the order of their names on the board: no TXID older than a transaction that anybody was told of before the question. */
@@ -78,7 +97,30 @@ export interface Answers {
   announce: boolean
   /** Of the database now, final. */
   conclude: Position
+  /** Undefined where there is no such database. */
+  halt: Position | undefined
+  unhalt: undefined
+  /** Final and durable. */
+  secure: Position
+  /** False when it is not there yet. */
+  forward: boolean
+  unforward: undefined
 }
+
+/** What the file-system thread may ask of the main thread. */
+export type Request =
+  /** Mount the lock files. */
+  | { readonly kind: 'openLocks' }
+  /** Take the halt lock of a database; true when it was taken, false where none is needed. */
+  | { readonly kind: 'takeHalt'; readonly name: string; readonly lockId: number }
+  | { readonly kind: 'releaseHalt'; readonly name: string; readonly lockId: number }
+  /** Have the primary commit a transaction of a database whose halt lock this node holds. */
+  | { readonly kind: 'commit'; readonly name: string; readonly ltx: SingleLtx }
+
+/** How a request went; `code` is a system error's, for who waits for an errno. */
+export type Reply =
+  | { readonly ok: true; readonly value: boolean }
+  | { readonly ok: false; readonly message: string; readonly code: string }
 
 /** One database, dropped ones included (pageCount is 0 then). */
 export interface DatabaseStatus {
@@ -127,6 +169,7 @@ export type Report =
       readonly fields: Record<string, unknown>
     }
   | { readonly type: 'commits'; readonly commits: readonly CommitReport[]; readonly bytes: Uint8Array }
+  | { readonly type: 'request'; readonly id: number; readonly request: Request }
   | { readonly type: 'answer'; readonly id: number; readonly value: Answers[keyof Answers] }
   | { readonly type: 'refused'; readonly id: number; readonly error: Error }
   /** The databases are recovered. */

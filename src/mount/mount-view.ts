@@ -4,7 +4,7 @@ import type { KernelCache } from '../fuse/kernel-cache.js'
 import { isWriteLocked, lockTableDevice, readLockTable } from '../fuse/lock-table.js'
 import { mountAt } from '../fuse/mount-table.js'
 import type { Log } from '../log.js'
-import { SHARED_FIRST, SHARED_SIZE, WAL_READ_LOCK } from '../sqlite/locks.js'
+import { SHARED_FIRST, SHARED_SIZE, WAL_READ_LOCK, WAL_WRITE_LOCK } from '../sqlite/locks.js'
 import { parseWalIndexHeader, WAL_INDEX_HEADER_SIZE, type WalIndexHeader } from '../sqlite/wal-index.js'
 import type { LiteFileSystem } from './file-system.js'
 import { SUFFIXES } from './names.js'
@@ -54,6 +54,11 @@ export class MountView {
    */
   isSuperlocked(name: string): boolean | undefined {
     return this.#isLocked(name + SUFFIXES.shm, WAL_READ_LOCK + 1, 1)
+  }
+
+  /** Whether a connection holds the lock under which SQLite writes the WAL. Undefined as above. */
+  isWalLocked(name: string): boolean | undefined {
+    return this.#isLocked(name + SUFFIXES.shm, WAL_WRITE_LOCK, 1)
   }
 
   #isLocked(file: string, start: number, length: number): boolean | undefined {

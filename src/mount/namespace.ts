@@ -8,7 +8,7 @@ import { DatabaseFile } from './database-file.js'
 import type { DatabaseOwners } from './database-owners.js'
 import { Directory, SymbolicLink } from './directory.js'
 import type { Following } from './following.js'
-import { LockFile } from './lock-file.js'
+import { LOCKS_NAME, LockDirectory, LockLink, type OpenLocks } from './lock-file.js'
 import { type MountFile, type Owner, S_IFDIR, S_IFLNK, S_IFREG } from './mount-file.js'
 import {
   canBeDatabase,
@@ -39,17 +39,20 @@ export class Namespace {
   readonly #owner: Owner
   readonly #owners: DatabaseOwners
   readonly #following: Following
+  readonly #openLocks: OpenLocks
 
-  constructor(store: Store, owner: Owner, owners: DatabaseOwners, following: Following) {
+  constructor(store: Store, owner: Owner, owners: DatabaseOwners, following: Following, openLocks: OpenLocks) {
     this.#store = store
     this.#owner = owner
     this.#owners = owners
     this.#following = following
+    this.#openLocks = openLocks
   }
 
   /** The file at that path if it exists. `cached` tells whether the kernel may remember the answer. */
   find(name: string): { file: MountFile | undefined; cached: boolean } {
     const parsed = parseMountName(name)
+    if (name === LOCKS_NAME) return { file: new LockDirectory(this.#owner), cached: true }
     if (parsed.kind === 'primary') return { file: this.#primaryFile(), cached: false }
     if (parsed.kind === 'lag') return { file: new TextFile(lagSource(this.#following), this.#owner), cached: true }
     const file = this.#databaseFile(name, parsed) ?? this.#localFile(name)
@@ -70,7 +73,7 @@ export class Namespace {
   /** Whether the name is the daemon's, so that no program may create, replace or rename it. */
   isReserved(name: string): boolean {
     const parsed = parseMountName(name)
-    if (!('database' in parsed)) return true
+    if (!('database' in parsed) || name === LOCKS_NAME) return true
     return (parsed.kind === 'position' || parsed.kind === 'lock') && this.#listed(parsed.database) !== undefined
   }
 
@@ -122,7 +125,7 @@ export class Namespace {
     const { kind } = parsed
     if (kind === 'position' || kind === 'lock') {
       if (this.#listed(parsed.database) === undefined) return undefined
-      if (kind === 'lock') return new LockFile(this.#owner)
+      if (kind === 'lock') return new LockLink(name, this.#owner, this.#openLocks)
       return new TextFile(this.#positionSource(parsed.database), this.#owner)
     }
     const database = this.#store.get(kind === 'database' ? name : parsed.database)

@@ -7,13 +7,13 @@ import type { Store } from '../store/store.js'
 import { dropSuperseded, forgetSuperseded, type Superseded } from '../store/superseded.js'
 import type { Access } from './access.js'
 import type { Following } from './following.js'
+import { HaltQuestions, type HaltQuestionsParts } from './halt-questions.js'
 import type { Answers, DatabaseStatus, Question } from './messages.js'
 import { canBeDatabase } from './names.js'
 import type { PositionBoard } from './position-board.js'
 import type { Rejections } from './rejections.js'
 
-export interface QuestionParts {
-  readonly access: Access
+export interface QuestionParts extends HaltQuestionsParts {
   readonly following: Following
   readonly rejections: Rejections
   readonly board: PositionBoard
@@ -28,6 +28,7 @@ export class Questions {
   readonly #rejections: Rejections
   readonly #board: PositionBoard
   readonly #log: Log
+  readonly #halts: HaltQuestions
   readonly #freezes = new Map<number, { database: Database; freeze: PageFreeze }>()
   #lastFreezeId = 0
   #hasLed = false
@@ -36,9 +37,11 @@ export class Questions {
   /** How often that was done, by name. */
   readonly #supersededCounts = new Map<string, number>()
 
-  constructor(store: Store, { access, following, rejections, board, log }: QuestionParts) {
+  constructor(store: Store, parts: QuestionParts) {
+    const { access, following, rejections, board, log } = parts
     this.#store = store
     this.#access = access
+    this.#halts = new HaltQuestions(store, parts)
     this.#following = following
     this.#rejections = rejections
     this.#board = board
@@ -79,6 +82,18 @@ export class Questions {
         return await this.#announce(question.name, question.ltx, question.pid)
       case 'conclude':
         return await this.#conclude(question.name, question.applied)
+      case 'halt':
+        return await this.#halts.halt(question.name, question.pid)
+      case 'unhalt':
+        this.#halts.unhalt(question.name)
+        return undefined
+      case 'secure':
+        return await this.#halts.secure(question.name)
+      case 'forward':
+        return await this.#halts.forward(question.name, question.position)
+      case 'unforward':
+        this.#halts.unforward(question.name)
+        return undefined
     }
   }
 
@@ -91,6 +106,7 @@ export class Questions {
     if (this.#hasLed) this.#following.currentMs = Date.now()
     // No process has the id -1: until one is announced, nobody may write.
     this.#access.onlyWriter = pid ?? -1
+    this.#access.forgetHalts(this.#store.all())
     for (const database of this.#store.all()) this.#receiveInto(database)
     await this.#store.makeFinal()
   }
@@ -110,20 +126,25 @@ export class Questions {
     this.#following.replica = false
     this.#following.primary = undefined
     this.#access.onlyWriter = undefined
+    this.#access.forgetHalts(this.#store.all())
     for (const database of this.#store.all()) database.receive(false)
   }
 
   async #announce(name: string, ltx: ReceivedLtx, pid: number): Promise<boolean> {
-    if (this.#access.onlyWriter === undefined)
+    const known = this.#store.get(name)
+    const isHalted = known !== undefined && this.#access.isHalted(known)
+    if (this.#access.onlyWriter === undefined && !isHalted)
       throw new Error(`Cannot apply a transaction to ${name}: this node is no replica`)
     // What is written under another database's name for its WAL, say, would become its WAL.
     if (!canBeDatabase(name))
       throw new Error(`Cannot apply a transaction to ${name}: the mount has something else under such names`)
     const database = this.#store.getOrCreate(name)
+    if (await this.#halts.isOwn(database, ltx)) return false
     database.committer.reception.receiving = true
     // A writer that died may have left it unclear whether the last one counts.
     await this.#store.settle(database)
-    this.#access.onlyWriter = pid
+    if (isHalted) this.#access.halt(database, pid)
+    else this.#access.onlyWriter = pid
     try {
       const wanted = database.committer.reception.announce(ltx, database.position)
       if (wanted && ltx.minTxid === 1n && database.position.txid > 0n && !this.#superseded.has(name)) {

@@ -1,4 +1,5 @@
 import fs from 'node:fs'
+import { setImmediate as soon } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { Fence } from '../fence.js'
 import { openCpuLatency } from '../fuse/cpu-latency.js'
@@ -11,6 +12,9 @@ import { openTrace, type Trace } from '../trace.js'
 import { Access } from './access.js'
 import { LiteFileSystem } from './file-system.js'
 import { Following } from './following.js'
+import { HaltLocks } from './halt-locks.js'
+import { LockFileSystem } from './lock-file-system.js'
+import { MainThread } from './main-thread.js'
 import type { Command, CommitReport, FileSystemOptions, LogLevel, Question, Report } from './messages.js'
 import { MountView } from './mount-view.js'
 import { type Databases, PositionBoard } from './position-board.js'
@@ -21,6 +25,8 @@ import { Rejections } from './rejections.js'
 
 /** How long the device is polled for the next request before the thread sleeps, and before other events get their turn, microseconds. */
 const POLLING = { spinMicros: 200, stayMicros: 1000 }
+/** Of the lock files, which hardly ever anybody asks for. */
+const SELDOM = { spinMicros: 0, stayMicros: 200 }
 
 const options = workerData as FileSystemOptions
 
@@ -47,6 +53,9 @@ function reportCommits(commits: readonly DurableCommit[]): void {
   parentPort?.postMessage({ type: 'commits', commits: reports, bytes } satisfies Report, [bytes.buffer])
 }
 
+/** What this thread asks of the main thread. */
+const mainThread = new MainThread((id, request) => report({ type: 'request', id, request }))
+
 /** What there is once the mount is served; the store, which needs it, is there before. */
 interface Mounted {
   view: MountView | undefined
@@ -56,6 +65,8 @@ class FileSystemThread {
   readonly #trace: Trace | undefined
   readonly #store: Store
   #service: Service | undefined
+  /** Of the lock files, once they are mounted. */
+  #locks: { readonly fd: number; readonly service: Service } | undefined
   /** Of the device. */
   #fd: number | undefined
   readonly #latencyFd = openCpuLatency()
@@ -79,6 +90,8 @@ class FileSystemThread {
       rejections: this.#rejections,
       board,
       log,
+      main: mainThread,
+      isWalLocked: (name) => mounted.view?.isWalLocked(name),
     })
   }
 
@@ -109,7 +122,17 @@ class FileSystemThread {
 
   serve(fd: number): void {
     this.#fd = fd
-    const fileSystem = new LiteFileSystem(this.#store, options.dataDir, options.owner, this.#access, this.#following)
+    const openLocks = async () => {
+      await mainThread.ask({ kind: 'openLocks' })
+    }
+    const fileSystem = new LiteFileSystem(
+      this.#store,
+      options.dataDir,
+      options.owner,
+      this.#access,
+      this.#following,
+      openLocks,
+    )
     const session = new Session(fileSystem, {
       forwardLocks: false,
       send: sendTo(fd),
@@ -125,7 +148,32 @@ class FileSystemThread {
     )
   }
 
+  serveLocks(fd: number): void {
+    const locks = new HaltLocks({
+      take: (name, lockId) => mainThread.ask({ kind: 'takeHalt', name, lockId }),
+      release: (name, lockId) =>
+        mainThread.ask({ kind: 'releaseHalt', name, lockId }).then(
+          () => {},
+          (error: Error) => log.warn(`cannot release the halt lock of ${name}: ${describeError(error)}`),
+        ),
+    })
+    const session = new Session(new LockFileSystem(this.#store, options.owner, locks), {
+      forwardLocks: true,
+      send: sendTo(fd),
+      notify: notifyTo(fd),
+      onError: (error, operation) => log.error(`lock files: ${operation}: ${describeError(error)}`),
+      trace: this.#lineSink(),
+    })
+    this.#locks = { fd, service: serve(fd, session, SELDOM) }
+    this.#locks.service.done.catch((error: Error) => log.error(`lock files: ${describeError(error)}`))
+  }
+
   async stop(): Promise<void> {
+    mainThread.close()
+    // Who waited for the main thread is answered before the descriptors are closed, whose numbers others may get.
+    await soon()
+    this.#locks?.service.stop()
+    if (this.#locks !== undefined) fs.closeSync(this.#locks.fd)
     this.#service?.stop()
     // Whoever still waits for an answer gets an error instead, and nothing can be written any more.
     if (this.#fd !== undefined) fs.closeSync(this.#fd)
@@ -150,6 +198,8 @@ async function run(): Promise<void> {
   const thread = await FileSystemThread.start()
   parentPort?.on('message', (command: Command) => {
     if (command.type === 'serve') thread.serve(command.fd)
+    else if (command.type === 'serveLocks') thread.serveLocks(command.fd)
+    else if (command.type === 'reply') mainThread.hear(command.id, command.reply)
     else if (command.type === 'ask') thread.ask(command.id, command.question)
     else thread.stop().catch((error: Error) => report({ type: 'failed', error }))
   })

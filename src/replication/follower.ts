@@ -1,9 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { describeError, type Log } from '../log.js'
 import { LostPeerError } from './error.js'
+import type { ReceiverOptions } from './incoming-file.js'
 import { Outage } from './outage.js'
 import type { PositionMap } from './position-map.js'
-import { type ReceiverOptions, type ReplicaParts, receiveStream, type StreamEnd } from './receiver.js'
+import { type ReplicaParts, receiveStream, type StreamEnd } from './receiver.js'
 
 /** One stream from the primary, open until the iteration ends or is left. */
 export interface OpenedStream {

@@ -1,5 +1,6 @@
 import fs from 'node:fs/promises'
 import { readFrozenPages } from '../db/frozen-pages.js'
+import type { SingleLtx } from '../db/ltx-body.js'
 import { openLtxFile } from '../db/ltx-file.js'
 import { CHECKSUM_FLAG, lockPage } from '../ltx/checksum.js'
 import { LtxDecoder } from '../ltx/decoder.js'
@@ -22,8 +23,14 @@ export interface BodyOptions {
 const READ_BYTES = 64 << 10
 
 /** One transaction's LTX file: as it is for our own nodes, written anew for LiteFS'. Throws a system error or LtxError. */
-export async function* transactionBytes(transaction: Transaction, options: BodyOptions): AsyncGenerator<Buffer, void> {
-  const { data, path } = transaction
+export function transactionBytes({ data, path }: Transaction, options: BodyOptions): AsyncGenerator<Buffer, void> {
+  return ltxBytes(data === undefined ? { path } : { bytes: data }, options)
+}
+
+/** One LTX file: as it is for our own nodes, written anew for LiteFS'. Throws a system error or LtxError. */
+export async function* ltxBytes(file: SingleLtx, options: BodyOptions): AsyncGenerator<Buffer, void> {
+  const data = 'bytes' in file ? file.bytes : undefined
+  const path = 'path' in file ? file.path : ''
   if (options.version === 3) {
     if (data === undefined) yield* wholeFile(path)
     else yield Buffer.from(data.buffer, data.byteOffset, data.length)
@@ -33,11 +40,11 @@ export async function* transactionBytes(transaction: Transaction, options: BodyO
     yield* encodeFile(new LtxDecoder(sourceOf(data)), options)
     return
   }
-  const file = openLtxFile(path)
+  const opened = openLtxFile(path)
   try {
-    yield* encodeFile(file.reader, options)
+    yield* encodeFile(opened.reader, options)
   } finally {
-    file.close()
+    opened.close()
   }
 }
 

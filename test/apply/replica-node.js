@@ -57,7 +57,8 @@ async function obey(command) {
     fence.openUntil(Infinity)
     return await thread.ask({ kind: 'lead' })
   }
-  const held = command.waitMs === undefined ? undefined : await applier.hold(['db'], command.waitMs)
+  const held =
+    command.waitMs === undefined ? undefined : await applier.hold(['db'], { timeoutMs: command.waitMs, recover: false })
   fence.close()
   await thread.ask({ kind: 'receive', primary: 'primary', pid: held?.pid })
   await applier.letGo(['db'])

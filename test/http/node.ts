@@ -56,6 +56,18 @@ export function testNode(): TestNode {
         return () => roleListeners.delete(listener)
       },
     },
+    halts: {
+      take: async (name, id, renew) => {
+        await node.change(`halt ${name} ${id} ${renew}`)
+        return {
+          id,
+          position: { txid: 0xabcn, checksum: 0x8000000000000001n },
+          expiresMs: Date.UTC(2026, 0, 2, 3, 4, 5, 678),
+        }
+      },
+      release: (name, id) => node.change(`unhalt ${name} ${id}`),
+      commit: (name, id, { header }) => node.change(`commit ${name} ${id} ${header.maxTxid}`),
+    },
     primary: () => undefined,
     notReady: async () => node.notReady,
     dataDir: '/var/lib/litefs',

@@ -39,7 +39,11 @@ async function fileSystemAndStore(t: Test): Promise<{ system: LiteFileSystem; st
     log: silent,
   })
   t.teardown(() => store.close())
-  return { system: new LiteFileSystem(store, dataDir, OWNER, new Access(() => {}), new Following()), store, dataDir }
+  return {
+    system: new LiteFileSystem(store, dataDir, OWNER, new Access(() => {}), new Following(), async () => {}),
+    store,
+    dataDir,
+  }
 }
 
 function errnoOf(call: () => unknown): number | undefined {
@@ -69,13 +73,13 @@ t.test('an unlinked file lives on while it is open, and its name gets another nu
   const system = await fileSystem(t)
   const old = system.create(ROOT, 'a.db', 0o644, 0, context)
   t.equal(system.lookup(ROOT, 'a.db').nodeid, old.nodeid)
-  system.write(old.nodeid, old.fh, 0, Buffer.from('old'), caller)
-  system.unlink(ROOT, 'a.db', caller)
+  await system.write(old.nodeid, old.fh, 0, Buffer.from('old'), caller)
+  await system.unlink(ROOT, 'a.db', caller)
   t.equal(system.lookup(ROOT, 'a.db').nodeid, 0, 'a negative entry')
   t.equal(system.getattr(old.nodeid).attr.nlink, 0)
   const young = system.create(ROOT, 'a.db', 0o644, 0, context)
   t.not(young.nodeid, old.nodeid)
-  system.write(young.nodeid, young.fh, 0, Buffer.from('young'), caller)
+  await system.write(young.nodeid, young.fh, 0, Buffer.from('young'), caller)
   const into = Buffer.alloc(10)
   t.equal(system.read(old.nodeid, old.fh, 0, 10, into, context), 3)
   t.equal(into.toString('latin1', 0, 3), 'old')
@@ -198,9 +202,9 @@ t.test('what is listed and how it looks', async (t) => {
   )
   t.equal(system.lookup(ROOT, 'a.db-pos').nodeid, 0)
   t.equal(system.lookup(ROOT, '.primary').nodeid, 0)
-  t.equal(system.setattr(nodeid, { size: 4096 }, caller).attr.size, 4096)
+  t.equal((await system.setattr(nodeid, { size: 4096 }, caller)).attr.size, 4096)
   system.release(nodeid, fh)
-  system.unlink(ROOT, 'a.db', caller)
+  await system.unlink(ROOT, 'a.db', caller)
   t.same(
     [...system.readdir(ROOT, 0, 0)].map((entry) => entry.name),
     ['.', '..', '.lag'],

@@ -8,7 +8,8 @@ import { PeerAccess } from '../../src/http/peer-access.js'
 import { openStream } from '../../src/http/stream-client.js'
 import { follow } from '../../src/replication/follower.js'
 import { END_OF_CHUNKS, encodeChunks, encodeFrame } from '../../src/replication/frames.js'
-import { type ReceivedLtx, type ReplicaParts, receiveStream } from '../../src/replication/receiver.js'
+import type { ReceivedLtx } from '../../src/replication/incoming-file.js'
+import { type ReplicaParts, receiveStream } from '../../src/replication/receiver.js'
 import { serve, silent, testNode } from '../http/node.js'
 
 const fixture = (name: string) => readFileSync(fileURLToPath(new URL(`../fixtures/ltx/${name}`, import.meta.url)))

@@ -43,7 +43,8 @@ export async function startFaultyProxy(t: Teardown, targetPort: number): Promise
     let isLost = false
     client.on('data', (bytes) => {
       const { fault } = proxy
-      isLost = typeof fault === 'object' && 'loseAnswerTo' in fault && bytes.includes(fault.loseAnswerTo)
+      // A request may come in pieces.
+      isLost ||= typeof fault === 'object' && 'loseAnswerTo' in fault && bytes.includes(fault.loseAnswerTo)
       forward(fault, bytes, client, target)
     })
     target.on('data', (bytes) => {
