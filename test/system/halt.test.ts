@@ -186,7 +186,7 @@ t.test('a holder that is silent for too long has lost the lock', async (t) => {
 
 for (const mode of isLong ? ['wal', 'delete'] : ['wal']) {
   t.test(`a daemon is killed at any time, ${mode}`, async (t) => {
-    const nodes = await startHaltNodes(t, mode)
+    const nodes = await startHaltNodes(t, mode, TTL_MS)
     const { name } = nodes
     let { primary, replica } = nodes
     for (let round = 0; round < roundsOf(2); round++) {
