@@ -18,8 +18,12 @@ export interface ApplyOptions {
 export async function openSqlite(file: string, options: ApplyOptions): Promise<Sqlite.Database> {
   const connection = new Sqlite(file, { fileMustExist: true, timeout: 0 })
   try {
-    connection.pragma(`synchronous = ${options.sync ? 'NORMAL' : 'OFF'}`)
-    await retry(() => read(connection), `read ${file}`, options.busyTimeoutMs, options.signal)
+    await retry(
+      () => read(connection, options.sync ? 'NORMAL' : 'OFF'),
+      `read ${file}`,
+      options.busyTimeoutMs,
+      options.signal,
+    )
     return connection
   } catch (error) {
     connection.close()
@@ -27,9 +31,10 @@ export async function openSqlite(file: string, options: ApplyOptions): Promise<S
   }
 }
 
-/** False where somebody has it locked. */
-function read(connection: Sqlite.Database): boolean {
+/** False where somebody has it locked. The first statement reads the schema, whatever it is. */
+function read(connection: Sqlite.Database, synchronous: string): boolean {
   try {
+    connection.pragma(`synchronous = ${synchronous}`)
     connection.pragma('schema_version')
     return true
   } catch (error) {
