@@ -21,7 +21,7 @@ import { Shell, tracedShell } from './shell.js'
 
 t.setTimeout(30 * 60_000)
 
-const RANDOM_KILLS = roundsOf(20)
+const RANDOM_KILLS = roundsOf(12)
 const KILLS_BETWEEN_AGREEMENTS = 10
 const LONGEST_LIFE_MS = 60
 /** Pages of SQLite's cache: so few that larger transactions spill. */

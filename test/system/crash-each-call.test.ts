@@ -11,7 +11,7 @@ import { sqlite } from './judges.js'
 import { startReplica } from './replicas.js'
 
 const ALL = process.env['FAULTS_ALL'] !== undefined
-const SHORT_CALLS = 2
+const SHORT_CALLS = 1
 /** LTX files are written in the background: when no call came for so long, there are none to come. */
 const QUIET_MS = 100
 const OPTIONS = { configExtra: { data: { retention: '24h' } } }

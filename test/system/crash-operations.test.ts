@@ -13,7 +13,7 @@ import { roundsOf, seededRandom } from './rounds.js'
 
 t.setTimeout(60 * 60_000)
 
-const ROUNDS = roundsOf(3)
+const ROUNDS = roundsOf(2)
 const LONGEST_MS = 120
 const HISTORY = { configExtra: { data: { retention: '24h' } } }
 const ROWS = `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<3000)

@@ -189,7 +189,7 @@ for (const mode of isLong ? ['wal', 'delete'] : ['wal']) {
     const nodes = await startHaltNodes(t, mode, TTL_MS)
     const { name } = nodes
     let { primary, replica } = nodes
-    for (let round = 0; round < roundsOf(2); round++) {
+    for (let round = 0; round < roundsOf(1); round++) {
       const before = Number(await sqlite(nodes.there, COUNT))
       const words = [process.execPath, '-e', writerScript, nodes.here, `${mode}${round}-`, '100000']
       const writing = runHalted(nodes.here, words)

@@ -12,7 +12,7 @@ import { durationOf, seededRandom } from './rounds.js'
 
 t.setTimeout(60 * 60_000)
 
-const DURATION_MS = durationOf(8_000)
+const DURATION_MS = durationOf(5_000)
 const LONGEST_ROUND_MS = 2000
 const NAMES = ['wal.db', 'delete.db', 'truncate.db', 'persist.db', 'mixed.db']
 
