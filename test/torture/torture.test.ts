@@ -14,7 +14,7 @@ import { type Heal, make } from './faults.js'
 import type { Trouble } from './history.js'
 import { FAULTS, type Fault, formatSchedule, parseSchedule, type Step, scheduleFaults } from './schedule.js'
 
-const DURATION_MS = durationOf(12_000)
+const DURATION_MS = durationOf(10_000)
 const NODES = Number(process.env['TORTURE_NODES'] ?? 3)
 /** Of each node, once all is healed. */
 const HEALED_COMMITS = 20
