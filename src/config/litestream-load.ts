@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs'
 import { isMap, parseDocument } from 'yaml'
+import { checkedDocument } from './checked-document.js'
 import type { ConfigDocument } from './document.js'
 import { type Environment, expandEnvironment } from './expand.js'
 import { type LitestreamConfig, litestreamSchema } from './litestream-schema.js'
-import { type LoadOptions, parseDocumentText, readConfig } from './load.js'
+import { type LoadOptions, readConfig } from './load.js'
 import { ConfigError } from './problems.js'
-import { Report } from './report.js'
+import type { Report } from './report.js'
 import { valueAt } from './values.js'
 
 export interface LoadedLitestreamConfig {
@@ -59,13 +60,7 @@ export function parseLitestreamConfig(
   const variables = env === undefined ? undefined : { ...env, PID: String(process.pid) }
   const unexpanded = { text: source, originOf: (at: number) => at }
   const expansion = variables === undefined ? unexpanded : expandEnvironment(source, variables)
-  const document = parseDocumentText(expansion.text, file, litestreamSchema)
-  const report = new Report(source, file, expansion, document, litestreamSchema)
-  for (const { offset, message } of document.syntaxErrors) report.syntax(offset, message)
-  const readable = document.syntaxErrors.every(({ message }) => message.startsWith('Map keys must be unique'))
-  if (!readable) report.throwIfAny()
-  const parsed = litestreamSchema.safeParse(document.values)
-  for (const issue of parsed.error?.issues ?? []) report.issue(issue)
+  const { document, report } = checkedDocument({ source, file, expansion }, litestreamSchema)
   checkDatabases(document, report)
   const given = [...document.places]
     .filter(([, { found }]) => found !== 'nothing' && found !== '""')

@@ -1,14 +1,14 @@
 import { readFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import type { z } from 'zod'
 import { accessProblems } from './access-rules.js'
+import { checkedDocument } from './checked-document.js'
 import { type Claims, contradictions } from './contradictions.js'
-import { type ConfigDocument, readDocument } from './document.js'
+import type { ConfigDocument } from './document.js'
 import { type Environment, type Expansion, expandEnvironment } from './expand.js'
 import { ConfigError } from './problems.js'
 import { proxyProblems } from './proxy-rules.js'
-import { Report } from './report.js'
+import type { Report } from './report.js'
 import { type Config, configSchema } from './schema.js'
 import { storeProblems } from './store-rules.js'
 import { unbuiltKeys } from './unbuilt.js'
@@ -66,15 +66,7 @@ function isMissing(error: unknown): boolean {
 /** Checks the text of a configuration file. `file` is only for messages. Throws ConfigError with all problems. */
 export function parseConfig(source: string, file: string, env: Environment | undefined): LoadedConfig {
   const expansion = env === undefined ? { text: source, originOf: (at: number) => at } : expandEnvironment(source, env)
-  const document = parseDocumentText(expansion.text, file, configSchema)
-  const report = new Report(source, file, expansion, document, configSchema)
-  for (const { offset, message } of document.syntaxErrors) report.syntax(offset, message)
-  // A text that is not YAML has no keys worth judging; a key given twice is.
-  const readable = document.syntaxErrors.every(({ message }) => message.startsWith('Map keys must be unique'))
-  if (!readable) report.throwIfAny()
-
-  const parsed = configSchema.safeParse(document.values)
-  for (const issue of parsed.error?.issues ?? []) report.issue(issue)
+  const { document, report } = checkedDocument({ source, file, expansion }, configSchema)
   const { values } = document
   const rules = [
     contradictions(claimsOf(document)),
@@ -93,20 +85,6 @@ export function parseConfig(source: string, file: string, env: Environment | und
   const unbuilt = unbuiltKeys(given)
   const warnings = unbuilt.length === 0 ? [] : [`${file}: keys without effect in this version: ${unbuilt.join(', ')}`]
   return { config, file, warnings: [...warnings, ...ignored] }
-}
-
-/** More openings in a row than any litefs.yml has: the YAML parser recurses, and Node dies of that instead of throwing. */
-const TOO_DEEP = /(?:[[{]\s*|[-?]\s+){100}/
-
-/** Throws ConfigError where it is not even read. */
-export function parseDocumentText(text: string, file: string, schema: z.ZodObject): ConfigDocument {
-  if (TOO_DEEP.test(text)) throw new ConfigError(`Cannot parse ${file}: it is nested too deeply`, [])
-  try {
-    return readDocument(text, schema)
-  } catch (cause) {
-    if (!(cause instanceof RangeError)) throw cause
-    throw new ConfigError(`Cannot parse ${file}: it is nested too deeply`, [], { cause })
-  }
 }
 
 /** Rules that look at several keys must not wait for each to be right: what has the wrong type counts as its default. */
