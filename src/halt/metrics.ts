@@ -1,21 +1,18 @@
-import { Counter, Gauge, type Registry } from 'prom-client'
+import { Counter, type Registry } from 'prom-client'
+import { addGauge } from '../http/gauge.js'
 import type { HaltDesk } from './desk.js'
 import type { HaltHolder } from './holder.js'
 
 /** Has /metrics tell of halt locks. */
 export function addHaltMetrics(registry: Registry, desk: HaltDesk, holder: HaltHolder): void {
   const registers = [registry]
-  const gauge = (name: string, help: string, value: () => number) =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(value())
-      },
-    })
-  gauge('litefs_halt_lock_count', 'Halt locks that this replica holds.', () => holder.count)
-  gauge('litefs_halted_database_count', 'Databases of this primary that other nodes have halted.', () => desk.count)
+  addGauge(registry, 'litefs_halt_lock_count', 'Halt locks that this replica holds.', () => holder.count)
+  addGauge(
+    registry,
+    'litefs_halted_database_count',
+    'Databases of this primary that other nodes have halted.',
+    () => desk.count,
+  )
   new Counter({
     name: 'litefs_halted_commit_count',
     help: 'Transactions that were committed here for nodes with a halt lock.',

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Registry } from 'prom-client'
 import { BackupMetrics } from './backup-metrics.js'
+import { addGauge } from './gauge.js'
 import type { DatabaseView, NodeView } from './node-view.js'
 
 /** Gauges with label db: LiteFS' name, help, value. */
@@ -43,15 +44,7 @@ export class Metrics {
   constructor(view: NodeView) {
     this.#view = view
     const registers = [this.registry]
-    const gauge = (name: string, help: string, value: () => number) =>
-      new Gauge({
-        name,
-        help,
-        registers,
-        collect() {
-          this.set(value())
-        },
-      })
+    const gauge = (name: string, help: string, value: () => number) => addGauge(this.registry, name, help, value)
     gauge('litefs_is_primary', 'Whether this node is the primary.', () => (view.role().isPrimary ? 1 : 0))
     gauge(
       'litefs_lag_seconds',
