@@ -63,7 +63,7 @@ export async function restoreAll(
   const { backup } = config
   const dataDir = path.resolve(config.data.dir)
   // It is there until all of them are, and so tells the next run.
-  const directory = path.join(dataDir, 'restoring')
+  const directory = restoringDir(config)
   if (present.length > 0 && !fs.existsSync(directory)) return
   const storage = await openStorage(backup.url, storageAccess(backup), process.env)
   try {
@@ -77,6 +77,18 @@ export async function restoreAll(
   } finally {
     await storage.close()
   }
+}
+
+/**
+ * What a restore had not finished is of no account any more: this node follows a primary, and has what that has. A database that is dropped there must
+ * not come back once this node leads. Rejects with a system error.
+ */
+export async function forgetRestore(config: Config): Promise<void> {
+  await rm(restoringDir(config), { recursive: true, force: true })
+}
+
+function restoringDir({ data }: Config): string {
+  return path.join(path.resolve(data.dir), 'restoring')
 }
 
 async function restoreOne(

@@ -3,7 +3,7 @@ import type { Config } from './config/schema.js'
 import type { LocalNode } from './local-node.js'
 import type { Log } from './log.js'
 import type { FileSystemThread } from './mount/file-system-thread.js'
-import { nodeBackup, restoreAll } from './node-backup.js'
+import { forgetRestore, nodeBackup, restoreAll } from './node-backup.js'
 
 export interface PrimaryBackupParts {
   readonly local: LocalNode
@@ -76,6 +76,7 @@ export class PrimaryBackup {
     const { local, roles, thread, log } = this.#parts
     const { serving } = roles
     if (serving === undefined) await this.#end(false)
+    if (serving === undefined && roles.primary !== undefined) await forgetRestore(this.#config)
     if (serving !== undefined && this.#loop === undefined) {
       serving.signal.addEventListener('abort', () => this.#look(), { once: true })
       if (this.#config.backup['restore-if-db-not-exists']) {

@@ -1,5 +1,5 @@
 // The backup of a real mount: uploaded as it is written, restored by us and by Litestream's own code, at every point that it has.
-import { existsSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { litestreamRestore } from '../backup/oracle.js'
 import { backedUp, FAST, restored, sql, WAIT_MS } from './backups.js'
+import { startCluster, TTL_MS } from './clusters.js'
 import { type ConfigSections, run, startMount } from './harness.js'
 import { contentHash } from './judges.js'
 import { eventually, inSync, startReplica } from './replicas.js'
@@ -191,6 +192,28 @@ t.test('a replica that becomes primary goes on with the backup', async (t) => {
   t.equal(await next.stop(), 0)
   t.notMatch(next.output(), /all of it is uploaded/)
   t.equal(await sql((await restored(t, url)).file, 'select group_concat(a) from t'), '1,2\n')
+})
+
+t.test('a restore that a node had not finished is forgotten once it follows a primary', async (t) => {
+  const backup = backupConfig(path.join(t.testdir(), 'backup'), { 'restore-if-db-not-exists': true })
+  const { places, primary } = await startCluster(t, 2, TTL_MS, 'etcd', ({ hostname, dataDir }) => {
+    if (hostname === 'n2') mkdirSync(path.join(dataDir, 'restoring'), { recursive: true })
+    return { configExtra: backup }
+  })
+  const [first, second] = places
+  if (first === undefined || second === undefined) throw new Error('two nodes')
+  await eventually('no mark', WAIT_MS, async () => !existsSync(path.join(second.dataDir, 'restoring')) || undefined)
+  for (const name of ['kept.db', 'dropped.db']) {
+    await sql(path.join(first.dir, name), 'create table t(a)')
+    await backedUp(first.mount, name)
+  }
+  await rm(path.join(first.dir, 'dropped.db'))
+  await inSync(t, { primary: first.mount, replica: second.mount }, 'kept.db')
+  t.equal(await first.mount.stop(), 0)
+  t.equal(await primary([second]), second)
+  await backedUp(second.mount, 'kept.db')
+  const databases = (await readdir(second.dir)).filter((name) => name.endsWith('.db'))
+  t.same(databases, ['kept.db'], 'what was dropped meanwhile does not come back')
 })
 
 t.test('pages of another size', async (t) => {
