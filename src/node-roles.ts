@@ -96,7 +96,10 @@ export class NodeRoles implements RoleParts, RoleControl {
       const target = await awaitSuccessor({ replicas, leaser: this.#leaser, nodeId, positions, log: this.#log })
       if (target !== undefined) {
         this.#log.info(`hands over to ${nameOf(target)} before it ends`)
-        await this.#handTo(target.nodeId, Number.POSITIVE_INFINITY)
+        if (!(await this.#handTo(target.nodeId, Number.POSITIVE_INFINITY)))
+          this.#log.warn(
+            `${nameOf(target)} has not taken the lease: the next primary may lack transactions of this node`,
+          )
       }
     }
     await this.#announcer?.stop()
