@@ -5,6 +5,11 @@ import { decodeHeader, HEADER_SIZE, type LtxHeader } from '../ltx/header.js'
 import type { Position } from '../ltx/names.js'
 import type { BackupPath } from './backup-path.js'
 import { type BackupFile, LEVELS } from './replica-layout.js'
+import { LATEST, planRestore, RestorePlanError } from './restore-plan.js'
+import { inParallel } from './storage.js'
+
+/** Headers that are read at once. */
+const PARALLEL_HEADERS = 8
 
 /** Where a backup stands. */
 export interface BackupHead {
@@ -34,6 +39,26 @@ export async function readHead(path: BackupPath): Promise<BackupHead> {
   if (header === undefined) return { ...EMPTY, txid: newest.maxTxid }
   const { commit, pageSize, nodeId, sourcePosition: source } = header
   return { txid: newest.maxTxid, source, commit, pageSize, nodeId }
+}
+
+/**
+ * Whether what a restore would take now has pages of different sizes, which Litestream does not merge: the process that uploaded the other size has ended
+ * before the full copy that follows. Rejects with StorageError.
+ */
+export async function lacksFullCopy(path: BackupPath): Promise<boolean> {
+  const plan = currentPlan(await path.allFiles(false))
+  const headers = await inParallel(plan, PARALLEL_HEADERS, (file) => readHeader(path, file))
+  return new Set(headers.map((header) => header?.pageSize)).size > 1
+}
+
+/** Without a plan a new copy mends nothing that is known here. */
+function currentPlan(files: readonly BackupFile[]): BackupFile[] {
+  try {
+    return planRestore(files, LATEST)
+  } catch (error) {
+    if (error instanceof RestorePlanError) return []
+    throw error
+  }
 }
 
 /** Undefined when the file does not begin like one of a backup. */

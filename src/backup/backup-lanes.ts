@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Log } from '../log.js'
+import { lacksFullCopy } from './backup-head.js'
 import type { BackupPath } from './backup-path.js'
 import { ConflictError, DatabaseBackup } from './database-backup.js'
 import { Maintenance } from './maintenance.js'
@@ -80,8 +81,8 @@ export class BackupLanes {
   /** Since the last snapshot. */
   #hasNewUploads = true
   #hasUploadsToRemove = true
-  /** The page size has changed. */
-  #needsSnapshot = false
+  /** The page size has changed; undefined while it is not known whether another run left that. */
+  #needsSnapshot: boolean | undefined
   #hasLooked = false
   #pendingSinceMs: number | undefined
   #wake = () => {}
@@ -170,8 +171,9 @@ export class BackupLanes {
   }
 
   async #sync(): Promise<void> {
-    const { uploadTurns, name, onBackedUp } = this.#parts
     const startMs = Date.now()
+    const { uploadTurns, name, path, onBackedUp } = this.#parts
+    this.#needsSnapshot ??= await uploadTurns.take(() => lacksFullCopy(path))
     // A failure on the way to the snapshot must not make it forgotten.
     if (await uploadTurns.take(() => this.#backup.sync())) this.#needsSnapshot = true
     this.#pendingSinceMs = this.#backup.isCurrent ? undefined : startMs
