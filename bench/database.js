@@ -39,3 +39,12 @@ export function repeatFor(seconds, step) {
   }
   return { operations, seconds: elapsedMs / 1000 }
 }
+
+/** Fills the table of a workload with rows 1 to `count`. @param {import('better-sqlite3').Database} db @param {number} count */
+export function withRows(db, count) {
+  const insert = db.prepare('INSERT INTO entries (id, body) VALUES (?, ?)')
+  db.transaction(() => {
+    for (let id = 1; id <= count; id++) insert.run(id, bodyOf(id))
+  })()
+  return db
+}

@@ -65,7 +65,7 @@ export async function residentMemory(pid) {
 }
 
 /** User and system time of all threads, from fields 14 and 15 of proc(5)'s stat. The name before them may hold blanks. */
-async function cpuTimeMs(pid) {
+export async function cpuTimeMs(pid) {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return (Number(fields[11]) + Number(fields[12])) * TICK_MS

@@ -42,7 +42,7 @@ export function workloadTable(summaries, directories) {
     const ratios = summary.directories.slice(1)
     const row = [summary.title, ...summary.directories.map(({ rate }) => spreadText(rate, wholeText))]
     for (const { ratio } of ratios) row.push(spreadText(ratio, ratioText))
-    if (ratios.length > 0) row.push(goalText(summary.goal, ratios))
+    if (ratios.length > 0) row.push(summary.goal === undefined ? '' : goalText(summary.goal, ratios))
     return row
   })
   return tableText([head, ...rows])
@@ -53,7 +53,7 @@ export function footprintText({ databases, residentBytes, idleCpuPercent, idleSe
   const megabytes = (residentBytes / 1e6).toFixed(0)
   return [
     `idle litefs with ${databases} small databases open:`,
-    `  resident memory ${megabytes} MB (goal: under 150 MB)`,
+    `  resident memory ${megabytes} MB (goal: at most 90 MB)`,
     `  CPU ${idleCpuPercent.toFixed(1)} % of one core over ${idleSeconds} s (goal: 0 %)`,
   ].join('\n')
 }

@@ -1,10 +1,13 @@
-// SQLite through litefs against SQLite on the same disk, in the same run. See usage below.
+// SQLite through litefs against SQLite on the same disk, in the same run. See usage in arguments.js.
 import { mkdir, mkdtemp, statfs, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
-import { parseArgs } from 'node:util'
+import { readArguments, usage } from './arguments.js'
+import { writeCharts } from './charts.js'
 import { measureFootprint } from './footprint.js'
+import { measureGrowingWal } from './growing-wal.js'
 import { largeText, measureLarge } from './large.js'
+import { loadText, measureLoad } from './load.js'
 import { removeDirectory, startMount } from './mount.js'
 import { measureProxy, proxyText } from './proxy.js'
 import { measureReplication, replicationText } from './replication.js'
@@ -12,55 +15,7 @@ import { footprintText, summarize, workloadTable } from './report.js'
 import { measureWorkload } from './rounds.js'
 import { workloads } from './workloads.js'
 
-const usage = `Usage: npm run bench -- [--quick] [--only NAME ...] [--dir NAME=PATH ...] [--json FILE]
-
-  --quick          short rounds, done in about three minutes
-  --only NAME      only these: ${workloads.map(({ name }) => name).join(', ')}, footprint,
-                   replication (two nodes), proxy, large (not part of a usual run: a database of 10 GB, which takes minutes and twice the space)
-  --large-size GB  another size for large
-  --dir NAME=PATH  compare these directories instead (the first is what the others are compared with);
-                   databases are made in them and removed again
-  --json FILE      all samples as JSON
-
-Without --dir it compares a directory with a litefs mount it starts itself, both under the directory for
-temporary files (set TMPDIR to choose the disk).`
-
-const LARGE = 'large'
-const REPLICATION = 'replication'
-const PROXY = 'proxy'
-/** Of the database that a replica fetches, bytes. */
-const REPLICATED_BYTES = { quick: 500e6, full: 1e9 }
 const TMPFS_MAGIC = 0x01021994 // linux/magic.h
-
-function readArguments() {
-  const { values } = parseArgs({
-    options: {
-      quick: { type: 'boolean', default: false },
-      only: { type: 'string', multiple: true, default: [] },
-      dir: { type: 'string', multiple: true, default: [] },
-      'large-size': { type: 'string', default: '10' },
-      json: { type: 'string' },
-      help: { type: 'boolean', default: false },
-    },
-  })
-  const names = [...workloads.map(({ name }) => name), 'footprint', REPLICATION, PROXY, LARGE]
-  const unknown = values.only.find((name) => !names.includes(name))
-  if (unknown !== undefined) throw new Error(`Cannot run "${unknown}": choose from ${names.join(', ')}`)
-  return {
-    ...values,
-    directories: values.dir.map(readDirectory),
-    largeBytes: values.only.includes(LARGE) ? Number(values['large-size']) * 1e9 : 0,
-    replicatedBytes: values.quick ? REPLICATED_BYTES.quick : REPLICATED_BYTES.full,
-    wants: (name) => values.only.length === 0 || values.only.includes(name),
-    timing: values.quick ? { rounds: 5, seconds: 1, idleSeconds: 4 } : { rounds: 9, seconds: 3, idleSeconds: 20 },
-  }
-}
-
-function readDirectory(text) {
-  const [name, ...rest] = text.split('=')
-  if (rest.length === 0) throw new Error(`Cannot read --dir ${text}: expected NAME=PATH`)
-  return { name, path: path.resolve(rest.join('=')) }
-}
 
 /** A fresh directory in each given one, so that no database is in the way and all can be removed. */
 async function useDirectories(directories, cleanups) {
@@ -92,9 +47,13 @@ async function startOwnDirectories(cleanups) {
   }
 }
 
-function printHeader({ rounds, seconds }) {
+function machineText() {
   const [cpu] = os.cpus()
-  console.log(`Node ${process.version}, Linux ${os.release()}, ${os.cpus().length} x ${cpu.model.trim()}`)
+  return `Node ${process.version}, Linux ${os.release()}, ${os.cpus().length} x ${cpu.model.trim()}`
+}
+
+function printHeader({ rounds, seconds }) {
+  console.log(machineText())
   console.log(`${rounds} rounds of ${seconds} s, directories in turn, page size 4096; median (lowest-highest).`)
   console.log('Disks and virtual machines are noisy: compare the ratios, taken round by round, not the rates.\n')
 }
@@ -130,27 +89,31 @@ async function benchLarge({ largeBytes, timing }, cleanups, signal) {
 /** @param {AbortSignal} signal */
 async function bench(options, cleanups, signal) {
   printHeader(options.timing)
-  const isUsual = (name) => ![LARGE, REPLICATION, PROXY].includes(name)
-  const usual =
-    options.only.some(isUsual) || options.only.length === 0 ? await benchUsual(options, cleanups, signal) : {}
-  const ownDisk = options.directories.length === 0
+  const own = options.directories.length === 0
+  const alone = ['replication', 'proxy', 'large']
+  const isUsual = (name) => !alone.includes(name)
+  const wantsUsual = options.only.length === 0 || options.only.some(isUsual)
+  const usual = wantsUsual ? await benchUsual(options, cleanups, signal) : { workloads: [] }
   const replication =
-    ownDisk && options.wants(REPLICATION) ? await benchReplication(options, cleanups, signal) : undefined
-  const proxy = ownDisk && options.wants(PROXY) ? await benchProxy(options, cleanups, signal) : undefined
+    own && options.wants('replication') ? await benchReplication(options, cleanups, signal) : undefined
+  const proxy = own && options.wants('proxy') ? await benchProxy(options, cleanups, signal) : undefined
   const large = options.largeBytes > 0 ? await benchLarge(options, cleanups, signal) : undefined
+  const date = new Date().toISOString()
   if (options.json) {
     const machine = { node: process.version, kernel: os.release(), cpus: os.cpus().map(({ model }) => model) }
-    const document = {
-      date: new Date().toISOString(),
-      machine,
-      timing: options.timing,
-      ...usual,
-      replication,
-      proxy,
-      large,
-    }
+    const document = { date, machine, timing: options.timing, ...usual, replication, proxy, large }
     await writeFile(options.json, `${JSON.stringify(document, null, 2)}\n`)
   }
+  if (options.svg) await writeCharts(options.svg, usual, [commandText(), `${date.slice(0, 10)}, ${machineText()}`])
+}
+
+/** What the user typed, without the files that it wrote. */
+function commandText() {
+  const words = process.argv
+    .slice(2)
+    .join(' ')
+    .replaceAll(/ ?--(?:svg|json)[ =]\S+/g, '')
+  return `npm run bench -- ${words}`.replace(/ --? ?$/, '')
 }
 
 async function benchUsual(options, cleanups, signal) {
@@ -158,23 +121,47 @@ async function benchUsual(options, cleanups, signal) {
   const own = options.directories.length === 0 ? await startOwnDirectories(cleanups) : undefined
   const directories = own?.directories ?? (await useDirectories(options.directories, cleanups))
 
-  let footprint
-  if (own && wants('footprint')) {
-    footprint = await measureFootprint(own.mount, { seconds: timing.idleSeconds, signal })
-    console.log(`${footprintText(footprint)}\n`)
-  }
+  const footprint = own && wants('footprint') ? await benchFootprint(own.mount, timing, signal) : undefined
   const summaries = []
-  for (const workload of workloads.filter(({ name }) => wants(name))) {
+  for (const workload of workloads.filter(({ name, slow }) => wants(name, { slow }))) {
     process.stderr.write(`${workload.title} ...\n`)
     const rates = await measureWorkload(workload, directories, { ...timing, signal })
     summaries.push(summarize(workload, directories, rates))
   }
   if (summaries.length > 0) console.log(`\n${workloadTable(summaries, directories)}`)
-  return { footprint, workloads: summaries }
+  const load = own && wants('load') ? await benchLoad(own.mount, timing, signal) : undefined
+  const growingWal = wants('growing-wal', { slow: true })
+    ? await benchGrowingWal(directories, timing, signal)
+    : undefined
+  return { footprint, workloads: summaries, load, growingWal }
+}
+
+async function benchFootprint(mount, timing, signal) {
+  const footprint = await measureFootprint(mount, { seconds: timing.idleSeconds, signal })
+  console.log(`${footprintText(footprint)}\n`)
+  return footprint
+}
+
+async function benchLoad(mount, timing, signal) {
+  const loads = await measureLoad(mount, { seconds: timing.idleSeconds, signal })
+  console.log(`\n${loadText(loads)}`)
+  return loads
+}
+
+async function benchGrowingWal(directories, timing, signal) {
+  const results = await measureGrowingWal(directories, { ...timing, signal })
+  const [{ summary }] = results
+  console.log(
+    `\n${workloadTable(
+      results.map((result) => result.summary),
+      summary.directories,
+    )}`,
+  )
+  return results
 }
 
 async function main() {
-  const options = readArguments()
+  const options = readArguments(process.argv.slice(2))
   if (options.help) return console.log(usage)
   const interruption = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {

@@ -6,7 +6,7 @@ const ROWS = 100_000
 const bulkTransaction = {
   name: 'bulk-wal-normal',
   title: '100,000-row transaction, WAL NORMAL (rows)',
-  goal: 0.5,
+  goal: 0.7,
   setup: (path) => openDatabase(path, { journalMode: 'wal', synchronous: 'NORMAL' }),
   run(db, seconds) {
     const insert = db.prepare('INSERT INTO entries (body) VALUES (?)')

@@ -20,8 +20,8 @@ function singleRowCommits(journalMode, synchronous, goal) {
 }
 
 export const singleRowCommitWorkloads = [
-  singleRowCommits('wal', 'NORMAL', 0.1),
-  singleRowCommits('wal', 'FULL', 0.5),
-  singleRowCommits('delete', 'FULL', 0.5),
-  singleRowCommits('truncate', 'FULL', 0.5),
+  singleRowCommits('wal', 'NORMAL', 0.15),
+  singleRowCommits('wal', 'FULL', 0.6),
+  singleRowCommits('delete', 'FULL', 0.6),
+  singleRowCommits('truncate', 'FULL', 0.6),
 ]
