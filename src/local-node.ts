@@ -32,6 +32,8 @@ export interface LocalNodeOptions {
   readonly mountDir: string
   readonly compress: boolean
   readonly snapshotTimeoutMs: number
+  /** How far the backup may be behind before the node counts as not ready, milliseconds; 0 for any. */
+  readonly maxBackupLagMs: number
   /** Those that follow this node; `changed` is told when one comes or goes. */
   readonly replicas: ConnectedReplicas
   readonly roles: LocalRoles
@@ -142,7 +144,7 @@ export class LocalNode implements NodeView {
   }
 
   async notReady(): Promise<string | undefined> {
-    return this.roles.notReady
+    return this.roles.notReady ?? lateBackup(this.backups(), this.#options.maxBackupLagMs)
   }
 
   async databases(): Promise<readonly DatabaseView[]> {
@@ -173,6 +175,16 @@ export class LocalNode implements NodeView {
     const goesOn = this.replicas.all.length > 0 || this.#backup !== undefined
     if (goesOn) this.#needs = setTimeout(() => this.#tellNeeds(), NEEDS_MS).unref()
   }
+}
+
+/** Why what is written here is not safe elsewhere: of the database that is furthest behind. */
+function lateBackup(backups: readonly BackupView[], maxLagMs: number): string | undefined {
+  if (maxLagMs === 0) return undefined
+  const [worst] = backups.filter(({ lagMs }) => lagMs > maxLagMs).toSorted((a, b) => b.lagMs - a.lagMs)
+  if (worst === undefined) return undefined
+  const { name, lagMs, error } = worst
+  const why = error ?? 'its uploads take too long'
+  return `the backup of ${name} is ${(lagMs / 1000).toFixed(1)} s behind, more than backup.max-lag (${maxLagMs / 1000} s): ${why}`
 }
 
 /** 16 upper-case hex digits, as in the header `Litefs-Id`. */

@@ -168,6 +168,7 @@ async function startCluster(config: Config, parts: MountedParts, log: Log): Prom
     compress: config.data.compress,
     // LiteFS: a snapshot that takes longer than LTX files are kept is of no use, as what follows it has gone.
     snapshotTimeoutMs: config.http['snapshot-timeout'] || config.data.retention,
+    maxBackupLagMs: config.backup['max-lag'],
     replicas,
     roles,
     halts: desk,

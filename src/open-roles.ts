@@ -1,5 +1,6 @@
 import os from 'node:os'
 import path from 'node:path'
+import { bootstrap } from './bootstrap.js'
 import type { Config } from './config/schema.js'
 import type { Fence } from './fence.js'
 import { HALT_TTL_MS } from './halt/desk.js'
@@ -35,10 +36,11 @@ export interface OpenedRoles extends Pick<RoleSwitch, 'desk' | 'holder'> {
 
 /** What gives this node its role, by its configuration, and those that follow it. It is a replica of nobody, and its mount must be served. */
 export async function openRoles(
-  { lease, data, fuse, proxy }: Config,
+  config: Config,
   { thread, fence, identity, writes, access }: RolesParts,
   log: Log,
 ): Promise<OpenedRoles> {
+  const { lease, data, fuse, proxy } = config
   const isStatic = lease.type === 'static'
   const dataDir = path.resolve(data.dir)
   const epoch = Epoch.load(dataDir)
@@ -75,6 +77,7 @@ export async function openRoles(
       databases: lease.databases,
       reconnectDelayMs: lease['reconnect-delay'],
       dataDir,
+      bringMissing: bootstrap(config, access, log),
       onSynced: () => roles.hasSynced(),
       onHeard: (isHeard) => roles.heard(isHeard),
       onOffered: (leaseId) => roles.offered(leaseId),

@@ -1,4 +1,5 @@
 import type { Applier } from './apply/applier.js'
+import type { BringMissing } from './bootstrap.js'
 import type { PrimaryView } from './http/node-view.js'
 import type { PeerAccess } from './http/peer-access.js'
 import { type FollowerFacts, openStream } from './http/stream-client.js'
@@ -23,6 +24,8 @@ export interface ReplicaOptions {
   readonly databases: readonly string[]
   readonly reconnectDelayMs: number
   readonly dataDir: string
+  /** Brings what it lacks from elsewhere, before it asks the primary for the rest. */
+  readonly bringMissing: BringMissing
   /** It has everything that the primary had. */
   readonly onSynced: () => void
   /** The primary's stream is open, or is not any more. */
@@ -100,10 +103,20 @@ export class Replica {
 
   /** Begins to follow, for as long as it takes. Nobody is followed now. */
   start(primary: PrimaryAddress): void {
-    const { databases, access, nodeId, facts, clusterId, join, reconnectDelayMs, dataDir, onHeard } = this.#options
+    const { databases, access, nodeId, facts, clusterId, join, reconnectDelayMs, dataDir, onHeard, bringMissing } =
+      this.#options
     this.#primary = primary
     this.#stopping = new AbortController()
     const parts = {
+      prepare: async (signal: AbortSignal) => {
+        await bringMissing({
+          primaryUrl: primary.url,
+          positions: await this.positions(),
+          signal,
+          join: (clusterId) => join({ clusterId, epoch: undefined }),
+          apply: (name, ltx) => this.#apply(name, ltx),
+        })
+      },
       connect: async (positions: PositionMap, signal: AbortSignal) => {
         const target = {
           url: primary.url,
@@ -154,7 +167,8 @@ export class Replica {
   /** Where the databases stand, dropped ones included. */
   async positions(): Promise<PositionMap> {
     const statuses = await this.#thread.ask({ kind: 'databases' })
-    return new Map(statuses.map(({ name, position }) => [name, this.#applied.get(name) ?? position]))
+    // One that is new is not told of before it is durable.
+    return new Map([...statuses.map(({ name, position }): [string, Position] => [name, position]), ...this.#applied])
   }
 
   /** Where a database stands is not what was applied last. */

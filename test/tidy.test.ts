@@ -39,6 +39,7 @@ const importTable: Record<string, string[]> = {
   backup: ['db', 'ltx', 'native', 'log'],
   'backup-access': ['backup', 'config'],
   'node-backup': ['backup-access', 'backup', 'config', 'db', 'ltx', 'log'],
+  bootstrap: ['backup-access', 'backup', 'config', 'http', 'replication', 'ltx', 'log'],
   sidecar: ['backup', 'config', 'db', 'ltx', 'sqlite', 'native', 'log'],
   apply: ['mount', 'db', 'ltx', 'sqlite', 'native', 'log'],
   mount: ['fence', 'fuse', 'store', 'db', 'sqlite', 'ltx', 'native', 'log', 'trace'],
@@ -47,7 +48,7 @@ const importTable: Record<string, string[]> = {
   lease: ['config', 'monotonic', 'log'],
   proxy: ['ltx', 'log'],
   http: ['replication', 'import', 'store', 'db', 'ltx', 'log'],
-  replica: ['apply', 'http', 'replication', 'mount', 'db', 'ltx', 'log'],
+  replica: ['bootstrap', 'apply', 'http', 'replication', 'mount', 'db', 'ltx', 'log'],
   halt: ['apply', 'fence', 'fuse', 'http', 'replication', 'mount', 'db', 'ltx', 'monotonic', 'log'],
   'role-switch': ['halt', 'replica', 'apply', 'fence', 'open-writes', 'lease', 'http', 'replication', 'mount', 'log'],
   successor: ['lease', 'replication', 'monotonic', 'log'],
@@ -55,7 +56,9 @@ const importTable: Record<string, string[]> = {
   'local-node': ['mount', 'http', 'replication', 'import', 'db', 'ltx'],
   'primary-backup': ['node-backup', 'backup', 'local-node', 'mount', 'config', 'log'],
   'open-roles':
-    'halt node-roles role-switch local-node fence open-writes lease http replication mount store config log'.split(' '),
+    'bootstrap halt node-roles role-switch local-node fence open-writes lease http replication mount store config log'.split(
+      ' ',
+    ),
   'local-proxy': ['proxy', 'node-roles', 'open-writes', 'http', 'mount', 'config', 'log'],
   'node-access': ['config', 'http'],
   node: [

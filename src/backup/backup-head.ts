@@ -62,7 +62,7 @@ function currentPlan(files: readonly BackupFile[]): BackupFile[] {
 }
 
 /** Undefined when the file does not begin like one of a backup. */
-async function readHeader(path: BackupPath, file: BackupFile): Promise<LtxHeader | undefined> {
+export async function readHeader(path: BackupPath, file: BackupFile): Promise<LtxHeader | undefined> {
   try {
     return decodeHeader(await buffer(Readable.from(await path.read(file, 0, HEADER_SIZE))))
   } catch (error) {

@@ -1,7 +1,7 @@
 import fs, { type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import { openLtxFile } from '../db/ltx-file.js'
+import { type OpenLtxFile, openLtxFile } from '../db/ltx-file.js'
 import { openMergeOf } from '../db/ltx-merge.js'
 import { replaceDatabase } from '../db/replace-database.js'
 import { checksumFromHalves, lockPage } from '../ltx/checksum.js'
@@ -16,7 +16,7 @@ import type { BackupFile } from './replica-layout.js'
 import { inParallel } from './storage.js'
 
 /** Files that are fetched at once. */
-const PARALLEL_DOWNLOADS = 8
+export const PARALLEL_DOWNLOADS = 8
 /** Bytes that are written at once. */
 const WRITE_BYTES = 4 << 20
 
@@ -65,13 +65,18 @@ export async function restoreDatabase(
   }
 }
 
-async function mergeInto(
-  database: string,
+/** A file of a plan and the local copy of it. */
+export interface FetchedFile {
+  readonly file: BackupFile
+  readonly target: string
+}
+
+/** Reads the files of a plan as one, a whole database. `directory`: for what is made meanwhile. Errors name the file in the backup. */
+export async function openPlan(
   from: BackupPath,
-  files: readonly { readonly file: BackupFile; readonly target: string }[],
+  files: readonly FetchedFile[],
   directory: string,
-  signal: AbortSignal,
-): Promise<RestoredDatabase> {
+): Promise<OpenLtxFile> {
   const runs = files.map(({ file, target }) => () => {
     try {
       const open = openLtxFile(target)
@@ -81,7 +86,17 @@ async function mergeInto(
       throw error instanceof LtxError ? new LtxError(`${from.urlOf(file)}: ${reasonOf(error)}`) : error
     }
   })
-  const merge = await openMergeOf(runs, directory, { overlapping: true })
+  return await openMergeOf(runs, directory, { overlapping: true })
+}
+
+async function mergeInto(
+  database: string,
+  from: BackupPath,
+  files: readonly FetchedFile[],
+  directory: string,
+  signal: AbortSignal,
+): Promise<RestoredDatabase> {
+  const merge = await openPlan(from, files, directory)
   try {
     const { header } = merge.reader
     const handle = await fs.open(database, 'wx', 0o644)

@@ -15,6 +15,8 @@ export interface Claims {
   isStatic: boolean
   advertiseUrl: string
   backupUrl: string
+  /** Whether replicas begin with the backup. */
+  bootstrap: boolean
 }
 
 const BACKUP_URL = /^(?:s3:\/\/[^/]|abs:\/\/[^/@]+@[^/]|sftp:\/\/[^/]+\/.|file:\/\/\/.)/
@@ -28,6 +30,7 @@ export function contradictions({
   isStatic,
   advertiseUrl,
   backupUrl,
+  bootstrap,
 }: Claims): Contradiction[] {
   const found: Contradiction[] = []
   if (fuseDir === '') found.push({ key: 'fuse.dir', message: 'found nothing, allowed: the path of the mount point' })
@@ -53,6 +56,9 @@ export function contradictions({
     const allowed = 's3://BUCKET/PATH, abs://ACCOUNT@CONTAINER/PATH, sftp://USER@HOST:PORT/PATH, file:///PATH'
     // It may have a password.
     found.push({ key: 'backup.url', message: `found something else, allowed: ${allowed}` })
+  }
+  if (bootstrap && backupUrl === '') {
+    found.push({ key: 'backup.bootstrap', message: 'found true, allowed with backup.url: the backup to begin with' })
   }
   if (advertiseUrl !== '' && !isHttpUrl(advertiseUrl)) {
     const message = `found ${JSON.stringify(advertiseUrl)}, allowed: an address, as in http://primary:20202`

@@ -103,6 +103,7 @@ function claimsOf({ values }: ConfigDocument): Claims {
     advertiseUrl: typeof advertiseUrl === 'string' ? advertiseUrl : '',
     // What LiteFS has there is the address of another kind of server.
     backupUrl: typeof backupUrl === 'string' && valueAt(values, 'backup', 'type') === undefined ? backupUrl : '',
+    bootstrap: valueAt(values, 'backup', 'bootstrap') === true,
   }
 }
 

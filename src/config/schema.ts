@@ -146,6 +146,14 @@ export const configSchema = section({
       false,
       'On a primary without databases: fetch those of the backup before the mount, and start with them.',
     ),
+    bootstrap: flag(
+      false,
+      'On a replica: databases that it lacks begin with what the backup has, only the rest comes from the primary.',
+    ),
+    'max-lag': duration(
+      '0s',
+      'On the primary: /health/ready fails while a database has had transactions for longer that its backup lacks. 0: it does not look.',
+    ),
     'sync-interval': duration('1s', 'How often transactions are uploaded, those of one interval together.'),
     snapshot: section({
       interval: duration('24h', 'How often a full copy is uploaded.'),

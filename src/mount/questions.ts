@@ -160,7 +160,9 @@ export class Questions {
 
   async #conclude(name: string, applied: boolean): Promise<Position> {
     const database = this.#store.getOrCreate(name)
-    const { announced, refusal } = database.committer.reception
+    const { announced, refusal, isEmpty } = database.committer.reception
+    // A database that the primary has dropped, and this node never had: nobody writes anything.
+    if (applied && isEmpty) database.files.makeDirectories()
     database.committer.concludeReceived(applied)
     // Readers meet the journal of an applier that was killed before the next one does.
     if (!applied) database.onlyUndo()

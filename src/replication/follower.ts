@@ -16,6 +16,8 @@ export interface OpenedStream {
 }
 
 export interface FollowerParts extends ReplicaParts {
+  /** Before each stream, which begins with the positions that there are then. */
+  prepare(signal: AbortSignal): Promise<void>
   /** Opens a stream from these positions. Rejects when the primary refuses or is not there. */
   connect(positions: PositionMap, signal: AbortSignal): Promise<OpenedStream>
   /** Where this node stands. */
@@ -78,6 +80,7 @@ async function followOnce(
   outage: Outage,
   signal: AbortSignal,
 ): Promise<StreamEnd> {
+  await parts.prepare(signal)
   // A stream of which something could not be applied may still be waiting for the primary's next word.
   const left = new AbortController()
   const stream = await parts.connect(await parts.positions(), AbortSignal.any([signal, left.signal]))

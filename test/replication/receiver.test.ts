@@ -144,6 +144,7 @@ t.test('a follower connects again after each end, until it is told to stop', asy
     positions: async () => new Map(),
     join: ({ clusterId }: { clusterId: string | undefined }) => joined.push(clusterId),
     heard: () => {},
+    prepare: async () => {},
     failing: () => {},
   }
   const options = { directory: t.testdir(), memoryBytes: 1000, reconnectDelayMs: 5 }
@@ -161,6 +162,7 @@ t.test('a handed-off lease ends the following', async (t) => {
     positions: async () => new Map(),
     join: () => {},
     heard: () => {},
+    prepare: async () => {},
     failing: () => {},
   }
   const options = { directory: t.testdir(), memoryBytes: 1000, reconnectDelayMs: 5 }
@@ -179,6 +181,7 @@ t.test('what cannot be applied is told at once, though the peer says nothing mor
     join: () => {},
     heard: () => {},
     apply: () => Promise.reject(new Error('no space')),
+    prepare: async () => {},
     failing: (reason: string | undefined) => {
       reasons.push(reason)
       stop.abort()

@@ -6,12 +6,18 @@ import { DEFAULT_ACCESS } from '../../src/backup/open-storage.js'
 import { litestreamRestore } from '../backup/oracle.js'
 import { startFaultyProxy } from '../servers/faulty-proxy.js'
 import { ACCESS_KEY, SECRET_KEY, startRadosgw } from '../servers/radosgw.js'
-import { backedUp, FAST, metric, restored, sql } from './backups.js'
-import { startMount } from './harness.js'
+import { backedUp, FAST, metric, restored, sql, WAIT_MS } from './backups.js'
+import { type Mount, startMount } from './harness.js'
 import { contentHash } from './judges.js'
+import { eventually } from './replicas.js'
 
 const SLOW_DOWN = 'HTTP/1.1 503 Slow Down\r\ncontent-type: application/xml\r\ncontent-length: 47\r\n\r\n'
 const SLOW_DOWN_BODY = '<Error><Code>SlowDown</Code></Error>           '
+
+async function readiness({ url }: Mount): Promise<{ status: number; body: { ready: boolean; reason?: string } }> {
+  const answer = await fetch(`${url}/health/ready`)
+  return { status: answer.status, body: (await answer.json()) as { ready: boolean; reason?: string } }
+}
 
 t.test('S3 through storms', async (t) => {
   const s3 = await startRadosgw(t)
@@ -19,6 +25,7 @@ t.test('S3 through storms', async (t) => {
   const access = { ...DEFAULT_ACCESS, accessKeyId: ACCESS_KEY, secretAccessKey: SECRET_KEY }
   const backup = {
     ...FAST,
+    'max-lag': '200ms',
     url: 's3://tests/some/path',
     endpoint: `http://127.0.0.1:${proxy.port}`,
     'access-key-id': ACCESS_KEY,
@@ -33,9 +40,19 @@ t.test('S3 through storms', async (t) => {
     /backup of my\.db fails and is tried again and again: Cannot list s3:\/\/tests\/.*create the bucket tests/,
   )
   t.ok((await metric(mount, 'litefs_backup_lag_seconds', 'my.db')) > 0)
+  const late = await eventually('a node that is not ready', WAIT_MS, async () => {
+    const { status, body } = await readiness(mount)
+    return status === 503 ? body : undefined
+  })
+  t.match(
+    late.reason,
+    /^the backup of my\.db is \d+\.\d s behind, more than backup\.max-lag \(0\.2 s\): Cannot list s3:/,
+  )
+  t.match(late.reason, 'create the bucket tests')
   await s3.createBucket('tests')
   await mount.waitForLine('backup of my.db goes on after')
   await backedUp(mount, 'my.db')
+  t.same(await readiness(mount), { status: 200, body: { ready: true } })
 
   for (const fault of [{ answer: SLOW_DOWN + SLOW_DOWN_BODY }, 'cut', 'answer-lost'] as const) {
     const before = mount.output().length
