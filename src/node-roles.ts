@@ -8,11 +8,11 @@ import type { Lease, Leaser, NodeInfo, PrimaryInfo } from './lease/leaser.js'
 import { type RoleParts, RoleRunner } from './lease/role-runner.js'
 import type { RoleState, Term } from './lease/role-terms.js'
 import { describeError, type Log } from './log.js'
-import type { ConnectedReplica, ConnectedReplicas } from './replication/connected-replicas.js'
+import type { ConnectedReplicas } from './replication/connected-replicas.js'
 import type { SwitchedNode } from './role-switch.js'
 import type { Epoch } from './store/epoch.js'
 import type { Identity } from './store/identity.js'
-import { awaitSuccessor, freshest } from './successor.js'
+import { awaitSuccessor, freshest, nameOf } from './successor.js'
 
 export interface NodeRolesOptions {
   readonly self: NodeInfo
@@ -94,7 +94,8 @@ export class NodeRoles implements RoleParts, RoleControl {
       const { replicas } = this.#options
       const { nodeId } = this.self
       const target = await awaitSuccessor({ replicas, leaser: this.#leaser, nodeId, positions, log: this.#log })
-      if (target !== undefined) {
+      if (target === undefined) await this.runner.between(() => this.#switch.finish(replicas))
+      else {
         this.#log.info(`hands over to ${nameOf(target)} before it ends`)
         if (!(await this.#handTo(target.nodeId, Number.POSITIVE_INFINITY)))
           this.#log.warn(
@@ -195,9 +196,10 @@ export class NodeRoles implements RoleParts, RoleControl {
   async demote(): Promise<void> {
     this.#refuseStatic()
     this.#refuseUnlessLeading('step down')
-    const { demoteDelayMs } = this.#options
-    const target = freshest(this.#options.replicas)
+    const { demoteDelayMs, replicas } = this.#options
+    const target = freshest(replicas)
     if (target !== undefined && (await this.#handTo(target.nodeId, demoteDelayMs))) return
+    if (target === undefined) await this.runner.between(() => this.#switch.finish(replicas))
     this.runner.tell({ type: 'demote', standAfterMs: demoteDelayMs })
     await this.runner.quiet()
   }
@@ -342,8 +344,4 @@ export class NodeRoles implements RoleParts, RoleControl {
     this.#told = now
     for (const listener of this.#listeners) listener()
   }
-}
-
-function nameOf({ nodeId, facts }: ConnectedReplica): string {
-  return facts.hostname === '' ? `node ${nodeId}` : facts.hostname
 }

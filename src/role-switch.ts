@@ -12,7 +12,7 @@ import { describeError, type Log } from './log.js'
 import type { FileSystemThread } from './mount/file-system-thread.js'
 import type { OpenWrites } from './open-writes.js'
 import { Replica, type ReplicaOptions } from './replica.js'
-import type { ConnectedReplica } from './replication/connected-replicas.js'
+import type { ConnectedReplica, ConnectedReplicas } from './replication/connected-replicas.js'
 
 export interface RoleSwitchParts {
   readonly thread: FileSystemThread
@@ -133,25 +133,50 @@ export class RoleSwitch {
    * what it lacks, and then the lease. Resolves to false where that did not happen: nobody can write here all the same.
    */
   async handOver(to: ConnectedReplica, leaseId: string, renew: () => Promise<boolean>): Promise<boolean> {
-    const { thread, fence, log, writes } = this.#parts
-    let names: readonly string[] = []
-    try {
+    const { writes } = this.#parts
+    return await this.#withoutWriters(to.facts.hostname || undefined, async (quiet) => {
       if (writes.count > 0) {
         if (!(await renew())) return false
         await writes.ended(REQUESTS_MS)
       }
       // The other one then has nearly the whole of a lease before it.
       if (!(await renew())) return false
+      await quiet()
+      return await to.handOver(leaseId, LAST_TRANSACTIONS_MS)
+    })
+  }
+
+  /**
+   * Before this primary gives up its lease and nobody it knows of is there to take it: commits no more, and sends everything to all that follow
+   * it, of which one may be the next primary all the same: LiteFS' nodes do not say whether they are candidates.
+   */
+  async finish(replicas: ConnectedReplicas): Promise<void> {
+    if (this.#serving === undefined) return
+    await this.#withoutWriters(undefined, async (quiet) => {
+      await quiet()
+      const completed = await Promise.all(replicas.all.map((replica) => replica.completed(LAST_TRANSACTIONS_MS)))
+      if (completed.every(Boolean)) return
+      this.#parts.log.warn('not all that follow have everything: the next primary may lack transactions of this node')
+    })
+  }
+
+  /** Has `work` done, which calls `quiet` once writers are to be waited for and kept out. Nobody can write here afterwards. */
+  async #withoutWriters<T>(next: string | undefined, work: (quiet: () => Promise<void>) => Promise<T>): Promise<T> {
+    const { thread, fence, log } = this.#parts
+    let names: readonly string[] = []
+    const quiet = async () => {
       await this.#endHalts('another node becomes the primary')
       names = (await thread.ask({ kind: 'databases' })).filter(({ isOpen }) => isOpen).map(({ name }) => name)
       const { pid, failures } = await this.#applier.hold(names, { timeoutMs: WRITERS_MS, recover: false })
       for (const failure of failures)
         log.warn(`a transaction is broken off by the change of the primary: ${describeError(failure)}`)
-      await this.#receive(to.facts.hostname || undefined, pid)
-      return await to.handOver(leaseId, LAST_TRANSACTIONS_MS)
+      await this.#receive(next, pid)
+    }
+    try {
+      return await work(quiet)
     } finally {
       fence.close()
-      await this.#receive(to.facts.hostname || undefined, undefined)
+      await this.#receive(next, undefined)
       this.#endStreams()
       await this.#applier.letGo(names)
     }
@@ -201,5 +226,6 @@ export type SwitchedNode = Pick<
   | 'lead'
   | 'follow'
   | 'handOver'
+  | 'finish'
   | 'close'
 >

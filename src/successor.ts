@@ -68,3 +68,8 @@ async function otherCandidates({ leaser, nodeId, log }: SuccessorParts): Promise
 function hasAll({ sent }: ConnectedReplica, own: Positions): boolean {
   return [...own].every(([name, { txid }]) => (sent.get(name) ?? 0n) + UNDER_WAY >= txid)
 }
+
+/** For logs. */
+export function nameOf({ nodeId, facts }: ConnectedReplica): string {
+  return facts.hostname === '' ? `node ${nodeId}` : facts.hostname
+}

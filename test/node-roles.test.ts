@@ -38,6 +38,7 @@ function nodeAt(t: Test, txid: bigint, allowStale = false): NodeRoles {
     lead: async () => {},
     follow: async () => {},
     handOver: async () => false,
+    finish: async () => {},
     close: async () => {},
   }
   const options = {

@@ -102,6 +102,11 @@ export class RoleRunner {
     await this.#changing
   }
 
+  /** Has something done to the role when the changes that were begun are done, and before others. */
+  async between<T>(work: () => Promise<T>): Promise<T> {
+    return await this.#change(work)
+  }
+
   /** Gives up the lease, if there is one, and asks for no other. Resolves when nothing is under way. */
   async stop(): Promise<void> {
     const lease = this.#lease

@@ -28,9 +28,10 @@ export class ConnectedReplica {
   /** Where snapshots lead that are being sent. */
   readonly #snapshots = new Map<string, bigint>()
   #handoff: Handoff | undefined
+  #onComplete: ((hasAll: boolean) => void) | undefined
   #isEnded = false
   /** Of the sender: there is something to do. */
-  onHandoff: () => void = () => {}
+  onAsked: () => void = () => {}
 
   constructor(
     { nodeId, ...facts }: { readonly nodeId: string } & ReplicaFacts,
@@ -79,7 +80,7 @@ export class ConnectedReplica {
           resolve(isSent)
         },
       }
-      this.onHandoff()
+      this.onAsked()
     })
   }
 
@@ -93,9 +94,30 @@ export class ConnectedReplica {
     this.#settle(true)
   }
 
+  /** Resolves to true once it has been sent everything there is; to false when its stream ends before, or after `timeoutMs` milliseconds. */
+  async completed(timeoutMs: number): Promise<boolean> {
+    if (this.#isEnded) return false
+    return await new Promise((resolve) => {
+      const settle = (hasAll: boolean) => {
+        clearTimeout(timer)
+        this.#onComplete = undefined
+        resolve(hasAll)
+      }
+      const timer = setTimeout(() => settle(false), timeoutMs)
+      this.#onComplete = settle
+      this.onAsked()
+    })
+  }
+
+  /** It has been sent everything there is. */
+  hasAll(): void {
+    this.#onComplete?.(true)
+  }
+
   /** Its stream is closed. */
   ended(): void {
     this.#isEnded = true
+    this.#onComplete?.(false)
     this.#settle(false)
   }
 

@@ -63,7 +63,7 @@ class Sender {
     this.#source = source
     this.#options = options
     this.#replica = new Map(positions)
-    options.replica.onHandoff = () => this.#wake()
+    options.replica.onAsked = () => this.#wake()
     this.#unsubscribe = source.subscribe((name) => this.#changed(name))
     options.signal.addEventListener('abort', this.#onAbort)
     this.#behind = new Set([...source.positions().keys(), ...positions.keys()].filter((name) => this.#wanted(name)))
@@ -88,11 +88,15 @@ class Sender {
         ready = true
       }
       yield* this.#newHighWaters()
-      const leaseId = this.#options.replica.offeredLease
-      if (leaseId !== undefined && this.#behind.size === 0 && this.#hasReached(this.#source.positions())) {
-        yield encodeFrame({ type: 'handoff', leaseId })
-        this.#options.replica.handedOver()
-        return
+      if (this.#behind.size === 0 && this.#hasReached(this.#source.positions())) {
+        const { replica } = this.#options
+        replica.hasAll()
+        const leaseId = replica.offeredLease
+        if (leaseId !== undefined) {
+          yield encodeFrame({ type: 'handoff', leaseId })
+          replica.handedOver()
+          return
+        }
       }
       if (this.#behind.size === 0 && !(await this.#somethingNew())) yield this.#heartbeat()
     }
