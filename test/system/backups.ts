@@ -1,12 +1,15 @@
 // What tests of backups share: settings under which everything happens within a second or two, waiting for the backup, and restoring.
+import { existsSync } from 'node:fs'
+import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { Test } from 'tap'
 import { BackupPath } from '../../src/backup/backup-path.js'
 import { DEFAULT_ACCESS, openStorage, type StorageAccess } from '../../src/backup/open-storage.js'
 import { type RestoredDatabase, restoreDatabase } from '../../src/backup/restore.js'
 import { LATEST, planRestore, type RestoreTarget } from '../../src/backup/restore-plan.js'
+import { litestreamRestore } from '../backup/oracle.js'
 import { temporaryDirectory } from '../servers/programs.js'
-import { type Mount, run } from './harness.js'
+import { type ConfigSections, type Mount, run } from './harness.js'
 import { positionOf } from './judges.js'
 import { eventually } from './replicas.js'
 
@@ -58,4 +61,22 @@ export async function restored(
   const result = await restoreDatabase(from, plan, file, { signal, onBytes: () => {}, check: async () => {} })
   await storage.close()
   return { ...result, file }
+}
+
+/** A backup in a directory, with these settings. */
+export function backupConfig(directory: string, more: object = {}): ConfigSections {
+  return { backup: { url: `file://${directory}`, ...FAST, ...more } }
+}
+
+/** Restores by both and compares the bytes. */
+export async function sameAsLitestream(t: Test, url: string, what: string): Promise<string> {
+  const { file } = await restored(t, url)
+  await litestreamRestore(t, url, `${file}.judge`)
+  t.ok((await readFile(file)).equals(await readFile(`${file}.judge`)), `${what}: the bytes that Litestream restores`)
+  return file
+}
+
+/** What is in a directory; nothing where there is none. */
+export async function names(directory: string): Promise<string[]> {
+  return existsSync(directory) ? (await readdir(directory)).sort() : []
 }
