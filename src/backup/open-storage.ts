@@ -1,5 +1,6 @@
 import { AzureStorage } from './azure-storage.js'
 import { DirectoryStorage } from './directory-storage.js'
+import { isStorageUrl } from './replica-layout.js'
 import { S3Storage } from './s3-storage.js'
 import { SftpStorage } from './sftp-storage.js'
 import { type Storage, StorageError } from './storage.js'
@@ -47,11 +48,6 @@ export type Environment = Readonly<Record<string, string | undefined>>
 
 const SFTP_PORT = 22
 const EXAMPLES = 's3://BUCKET/PATH, abs://ACCOUNT@CONTAINER/PATH, sftp://USER@HOST:PORT/PATH or file:///PATH'
-
-/** Whether it says where a backup is, and is no database's name. */
-export function isStorageUrl(text: string): boolean {
-  return /^[a-z][a-z0-9+.-]*:\/\//i.test(text)
-}
 
 /** Why a URL names no storage; undefined when it does. */
 export function storageUrlFault(url: string): string | undefined {

@@ -43,3 +43,8 @@ export function rangeOf(level: number, name: string): FileRange | undefined {
   const range = parseLtxName(name)
   return range && { level, ...range }
 }
+
+/** Whether it says where a backup is, and is no database's name. */
+export function isStorageUrl(text: string): boolean {
+  return /^[a-z][a-z0-9+.-]*:\/\//i.test(text)
+}

@@ -1,15 +1,14 @@
 import fs from 'node:fs/promises'
 import path from 'node:path'
 import { writeLtxFile } from '../db/ltx-merge.js'
-import { checksumFromHalves } from '../ltx/checksum.js'
 import { LtxError } from '../ltx/error.js'
 import type { LtxHeader } from '../ltx/header.js'
-import { formatTxid, type Position } from '../ltx/names.js'
+import type { Position } from '../ltx/names.js'
 import type { LtxReader } from '../ltx/page-block.js'
 import type { LtxTrailer } from '../ltx/trailer.js'
-import { pageChecksum } from '../native.js'
 import type { BackupPath } from './backup-path.js'
 import { download } from './download.js'
+import { checkedPages } from './read-whole.js'
 import { type BackupFile, SNAPSHOT_LEVEL } from './replica-layout.js'
 import { type FetchedFile, openPlan, PARALLEL_DOWNLOADS } from './restore.js'
 import { LATEST, planRestore, RestorePlanError } from './restore-plan.js'
@@ -118,19 +117,6 @@ function asSnapshot(reader: LtxReader, position: Position): LtxReader {
   return {
     header,
     trailer: { postApplyChecksum: position.checksum },
-    *pages() {
-      const sum = new Uint32Array(2)
-      const one = new Uint32Array(2)
-      for (const page of reader.pages()) {
-        pageChecksum(one, 0, page.pgno, page.data, 0, page.data.length)
-        sum[0] = (sum[0] ?? 0) ^ (one[0] ?? 0)
-        sum[1] = (sum[1] ?? 0) ^ (one[1] ?? 0)
-        yield page
-      }
-      const checksum = checksumFromHalves(sum[0] ?? 0, sum[1] ?? 0)
-      if (checksum === position.checksum) return
-      const [wanted, found] = [formatTxid(position.checksum), formatTxid(checksum)]
-      throw new LtxError(`the database's checksum was ${wanted} and would be ${found}`)
-    },
+    pages: () => checkedPages(reader, position.checksum),
   }
 }

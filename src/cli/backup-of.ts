@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import type { BackupPath } from '../backup/backup-path.js'
+import { isStorageUrl } from '../backup/replica-layout.js'
 
 /** Where to look up what is no URL. */
 export interface BackupOptions {
@@ -20,7 +21,7 @@ export interface FoundBackup {
  * it closes the storage. Rejects with ConfigError, StorageError, or an Error that says where the database was looked for.
  */
 export async function backupOf(source: string, options: BackupOptions): Promise<FoundBackup> {
-  const { DEFAULT_ACCESS, isStorageUrl, openStorage } = await import('../backup/open-storage.js')
+  const { DEFAULT_ACCESS, openStorage } = await import('../backup/open-storage.js')
   const { BackupPath } = await import('../backup/backup-path.js')
   if (isStorageUrl(source)) {
     return { from: new BackupPath(await openStorage(source, DEFAULT_ACCESS, process.env), ''), file: undefined }

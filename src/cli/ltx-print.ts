@@ -58,8 +58,12 @@ export function fileAsJson(file: ListedFile): Record<string, string | number> {
 
 /** A table with one line per file, columns aligned. */
 export function printTable(files: readonly ListedFile[]): void {
-  const rows = [COLUMNS, ...files.map(rowOf)]
-  const widths = COLUMNS.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
+  printAligned([COLUMNS, ...files.map(rowOf)])
+}
+
+/** Rows of a table, the first one its head. */
+export function printAligned(rows: readonly (readonly string[])[]): void {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
   for (const row of rows) {
     const cells = row.map((cell, column) => cell.padEnd(widths[column] ?? 0))
     process.stdout.write(`${cells.join('  ').trimEnd()}\n`)

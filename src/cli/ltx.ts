@@ -1,6 +1,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
+import { isStorageUrl, LEVELS } from '../backup/replica-layout.js'
 import { listLtxDirectory } from '../db/ltx-directory.js'
 import { nameOf, withLtxFile } from '../db/ltx-file.js'
 import { rebuildDatabase } from '../db/ltx-rebuild.js'
@@ -17,28 +18,42 @@ interface Argument {
   isDirectory: boolean
 }
 
+interface FilesOptions {
+  readonly level: string
+  readonly json?: true
+  readonly config?: string
+  readonly expandEnv: boolean
+}
+
 /** `litefs ltx list|dump|verify|apply|merge`. A bad file is reported on stderr and sets the exit code 1; it never throws. */
 export function ltxCommand(): Command {
   const command = new Command('ltx').description('read, check, apply and merge LTX files')
+  command.addCommand(filesCommand(), { isDefault: true, hidden: true })
+  command.addHelpText(
+    'after',
+    '\nlitefs ltx [--level 0..9|all] [--json] [--config PATH] DB|URL lists the files of a backup, of level 0 unless told otherwise.',
+  )
   command
     .command('list')
-    .description('list files with what their headers and trailers say; checks each')
-    .argument('<path...>', 'LTX files or directories of them')
+    .description(
+      'list files with what their headers and trailers say, and check each; of a backup only what its storage says',
+    )
+    .argument('<path|url...>', 'LTX files, directories of them, or the URL of a backup')
     .option('--json', 'print JSON')
     .action((paths: string[], options: { json?: true }) => reported(() => list(paths, options.json === true)))
   command
     .command('dump')
     .description('print header, pages and trailer of one file')
-    .argument('<file>', 'LTX file')
+    .argument('<file|url>', 'LTX file, or the URL of one in a backup')
     .option('--data', 'with the bytes of every page')
     .option('--json', 'print JSON')
     .action((path: string, options: { json?: true; data?: true }) =>
-      reported(() => reading(path, () => dumpFile(path, { json: options.json === true, data: options.data === true }))),
+      reported(() => dump(path, { json: options.json === true, data: options.data === true })),
     )
   command
     .command('verify')
-    .description('check files; of a directory also that they follow each other')
-    .argument('<path...>', 'LTX files or directories of them')
+    .description('check files; of a directory or a backup also that they follow each other, and what they lead to')
+    .argument('<path|url...>', 'LTX files, directories of them, or the URL of a backup')
     .option('--json', 'print JSON')
     .action((paths: string[], options: { json?: true }) => reported(() => verify(paths, options.json === true)))
   command
@@ -71,7 +86,38 @@ export function ltxCommand(): Command {
   return command
 }
 
-function list(paths: string[], json: boolean): void {
+/** `litefs ltx DB|URL`, as Litestream has it. */
+function filesCommand(): Command {
+  return new Command('files')
+    .argument('<db|url>', 'database of the configuration file, or URL of its backup')
+    .addOption(new Option('--level <level>', 'level of the files').choices([...LEVELS.map(String), 'all']).default('0'))
+    .option('--json', 'print JSON')
+    .option('--config <path>', 'configuration file, for the name of a database')
+    .option('--no-expand-env', 'leave environment variables in the configuration file alone')
+    .action((source: string, { level, json, config, expandEnv }: FilesOptions) =>
+      reported(async () => {
+        const { listBackup } = await import('./ltx-backup.js')
+        const lookUp = config === undefined ? { expandEnv } : { config, expandEnv }
+        await listBackup(source, lookUp, { level: level === 'all' ? undefined : Number(level), json: json === true })
+      }),
+    )
+}
+
+async function list(paths: string[], json: boolean): Promise<void> {
+  const urls = paths.filter(isStorageUrl)
+  if (urls.length === 0) return listFiles(paths, json)
+  if (paths.length > 1) throw new LtxError('Cannot list: a backup is listed by itself')
+  const { listBackup } = await import('./ltx-backup.js')
+  for (const url of urls) await listBackup(url, { expandEnv: true }, { level: undefined, json })
+}
+
+async function dump(path: string, options: { json: boolean; data: boolean }): Promise<void> {
+  if (!isStorageUrl(path)) return reading(path, () => dumpFile(path, options))
+  const { dumpOfBackup } = await import('./ltx-backup.js')
+  await dumpOfBackup(path, options)
+}
+
+function listFiles(paths: string[], json: boolean): void {
   const found: ListedFile[] = []
   for (const path of paths.flatMap((argument) => expand(argument).files)) {
     const file = verified(path)
@@ -82,10 +128,18 @@ function list(paths: string[], json: boolean): void {
   else printTable(found)
 }
 
-function verify(paths: string[], json: boolean): void {
+async function verify(paths: string[], json: boolean): Promise<void> {
   const errors: Error[] = []
+  const leads: string[] = []
   let count = 0
-  for (const argument of paths.map(expand)) {
+  for (const url of paths.filter(isStorageUrl)) {
+    const { verifyBackupOf } = await import('./ltx-backup.js')
+    const verdict = await verifyBackupOf(url)
+    errors.push(...verdict.errors)
+    count += verdict.fileCount
+    leads.push(verdict.summary)
+  }
+  for (const argument of paths.filter((path) => !isStorageUrl(path)).map(expand)) {
     const good: ListedFile[] = []
     for (const path of argument.files) {
       const file = verified(path)
@@ -93,13 +147,18 @@ function verify(paths: string[], json: boolean): void {
       else good.push(file)
     }
     count += argument.files.length
-    if (argument.isDirectory && good.length === argument.files.length) errors.push(...chainErrors(argument.path, good))
+    if (!argument.isDirectory || good.length !== argument.files.length) continue
+    const broken = chainErrors(argument.path, good)
+    errors.push(...broken)
+    if (broken.length === 0) leads.push(...leadOf(good))
   }
   if (json) {
     const messages = errors.map((error) => error.message)
-    print(JSON.stringify({ ok: errors.length === 0, files: count, errors: messages }, undefined, 2))
+    print(JSON.stringify({ ok: errors.length === 0, files: count, leads, errors: messages }, undefined, 2))
   } else if (errors.length === 0) {
-    print(`ok: ${count} ${count === 1 ? 'file' : 'files'}`)
+    print([`ok: ${count} ${count === 1 ? 'file' : 'files'}`, ...leads].join('; '))
+  } else if (leads.length > 0) {
+    print(leads.join('; '))
   }
   for (const error of errors) fail(error)
 }
@@ -151,6 +210,16 @@ function verified(path: string): ListedFile | Error {
     if (error instanceof Error) return error
     throw error
   }
+}
+
+/** From where to where a directory's files lead. */
+function leadOf(files: readonly ListedFile[]): string[] {
+  const [first] = files
+  const last = files.at(-1)
+  if (first === undefined || last === undefined) return []
+  const { minTxid } = first.header
+  const from = minTxid === 1n ? 'the beginning' : `TXID ${formatTxid(minTxid - 1n)}`
+  return [`the chain leads from ${from} to TXID ${formatTxid(last.header.maxTxid)}`]
 }
 
 function chainErrors(directory: string, files: ListedFile[]): Error[] {

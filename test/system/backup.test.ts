@@ -4,11 +4,11 @@ import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { litestreamRestore } from '../backup/oracle.js'
 import { backedUp, backupConfig, names, restored, sameAsLitestream, sql, WAIT_MS } from './backups.js'
 import { startCluster, TTL_MS } from './clusters.js'
-import { run, startMount } from './harness.js'
+import { litefsScript, run, startMount } from './harness.js'
 import { contentHash } from './judges.js'
 import { eventually, inSync, startReplica } from './replicas.js'
 
@@ -58,7 +58,39 @@ t.test('what is committed can be restored, by Litestream too', async (t) => {
   }
   t.equal(await mount.stop(), 0)
   t.notMatch(mount.output(), /level=(?:ERROR|WARN).*backup/)
+  await looksInto(t, backup, url, uploads)
 })
+
+/** `litefs ltx` on the URL of a backup that has these uploads, and one of which is damaged then. */
+async function looksInto(t: Test, backup: string, url: string, uploads: readonly string[]): Promise<void> {
+  const litefs = (...args: string[]) => run(process.execPath, [litefsScript, 'ltx', ...args])
+  const count = uploads.length
+  const last = count.toString(16).padStart(16, '0')
+  const rows = JSON.parse((await litefs('-json', url)).stdout)
+  t.strictSame(
+    rows.map((row: Record<string, unknown>) => `${row['min_txid']}-${row['max_txid']}.ltx`),
+    uploads,
+  )
+  const { stdout: table } = await litefs('-level', 'all', url)
+  t.match(table, /^level +min_txid +max_txid +size +created\n0 +0{15}1 +0{15}1 +\d+ +2\d{3}-\S+Z\n/)
+  t.equal((await litefs('list', url)).stdout, table, 'all levels')
+  const { stdout } = await litefs('verify', url)
+  t.equal(
+    stdout.replace(/\d+ files|of 2.*Z/g, '*'),
+    `ok: *; restores TXID 0000000000000001 to ${last}, the last one *\n`,
+  )
+
+  const [, second = ''] = uploads
+  const file = `${url}/ltx/0/${second}`
+  t.match((await litefs('dump', file)).stdout, /minTxid: 0{15}2\n[\s\S]*page 1: offset 100/)
+  const content = await readFile(path.join(backup, 'my.db/ltx/0', second))
+  await writeFile(path.join(backup, 'my.db/ltx/0', second), content.fill(content.readUInt8(300) ^ 1, 300, 301))
+  const damaged = await litefs('verify', url)
+  t.match(damaged, { code: 1, stdout: 'its newest state cannot be restored\n' })
+  t.match(damaged.stderr, new RegExp(`^${file}: Cannot read LTX file: `))
+  t.match(await litefs('dump', file), { code: 1, stderr: new RegExp(`^${file}: Cannot read LTX file: `) })
+  t.match(await litefs('verify', `${url}2`), { code: 1, stderr: /there are none at file:/ })
+}
 
 t.test('a node goes on where another stopped, and begins from the backup alone', async (t) => {
   const backup = path.join(t.testdir(), 'backup')
