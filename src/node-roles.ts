@@ -94,7 +94,7 @@ export class NodeRoles implements RoleParts, RoleControl {
       const { replicas } = this.#options
       const { nodeId } = this.self
       const target = await awaitSuccessor({ replicas, leaser: this.#leaser, nodeId, positions, log: this.#log })
-      if (target === undefined) await this.runner.between(() => this.#switch.finish(replicas))
+      if (target === undefined) await this.runner.between(() => this.#switch.finish())
       else {
         this.#log.info(`hands over to ${nameOf(target)} before it ends`)
         if (!(await this.#handTo(target.nodeId, Number.POSITIVE_INFINITY)))
@@ -196,10 +196,10 @@ export class NodeRoles implements RoleParts, RoleControl {
   async demote(): Promise<void> {
     this.#refuseStatic()
     this.#refuseUnlessLeading('step down')
-    const { demoteDelayMs, replicas } = this.#options
-    const target = freshest(replicas)
+    const { demoteDelayMs } = this.#options
+    const target = freshest(this.#options.replicas)
     if (target !== undefined && (await this.#handTo(target.nodeId, demoteDelayMs))) return
-    if (target === undefined) await this.runner.between(() => this.#switch.finish(replicas))
+    if (target === undefined) await this.runner.between(() => this.#switch.finish())
     this.runner.tell({ type: 'demote', standAfterMs: demoteDelayMs })
     await this.runner.quiet()
   }

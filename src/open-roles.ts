@@ -3,7 +3,7 @@ import path from 'node:path'
 import { bootstrap } from './bootstrap.js'
 import type { Config } from './config/schema.js'
 import type { Fence } from './fence.js'
-import { HALT_TTL_MS } from './halt/desk.js'
+import { HALT_TTL_VARIABLE, haltTtlMs } from './halt/ttl.js'
 import type { PeerAccess } from './http/peer-access.js'
 import type { FollowerFacts } from './http/stream-client.js'
 import { openLeaser } from './lease/open-leaser.js'
@@ -16,9 +16,6 @@ import { ConnectedReplicas } from './replication/connected-replicas.js'
 import { RoleSwitch } from './role-switch.js'
 import { Epoch } from './store/epoch.js'
 import type { Identity } from './store/identity.js'
-
-/** How long halt locks last, milliseconds, for tests; the same on all nodes. */
-const HALT_TTL_VARIABLE = 'LITEFS_HALT_TTL_MS'
 
 export interface RolesParts {
   readonly thread: FileSystemThread
@@ -55,7 +52,8 @@ export async function openRoles(
     fence,
     mountDir: path.resolve(fuse.dir),
     writes,
-    haltTtlMs: Number(process.env[HALT_TTL_VARIABLE] ?? HALT_TTL_MS),
+    haltTtlMs: haltTtlMs(process.env[HALT_TTL_VARIABLE]),
+    replicas,
     countsEpochs: !isStatic,
     log,
     replica: {
@@ -83,6 +81,7 @@ export async function openRoles(
       onOffered: (leaseId) => roles.offered(leaseId),
     },
   })
+  replicas.onChange(() => followed.desk.followedBy(new Set(replicas.all.map((replica) => replica.nodeId))))
   const options = {
     self: { hostname: primary?.hostname ?? named, advertiseUrl: '', nodeId, proxyUrl },
     isCandidate: lease.candidate,

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url'
 import { Applier } from './apply/applier.js'
 import { ThreadGate } from './apply/thread-gate.js'
 import type { Fence } from './fence.js'
-import { HaltDesk } from './halt/desk.js'
+import { GONE_MS, HaltDesk } from './halt/desk.js'
 import { HaltHolder } from './halt/holder.js'
 import type { HaltTarget } from './http/halt-client.js'
 import type { PrimaryView, Serving } from './http/node-view.js'
@@ -23,6 +23,8 @@ export interface RoleSwitchParts {
   readonly writes: OpenWrites
   /** How long a halt lock lasts after its holder was last heard of, milliseconds. */
   readonly haltTtlMs: number
+  /** Those that follow this node. */
+  readonly replicas: ConnectedReplicas
   /** Of a static lease there is one only, which is not counted. */
   readonly countsEpochs: boolean
   readonly log: Log
@@ -64,7 +66,13 @@ export class RoleSwitch {
     })
     this.#replica = new Replica(thread, this.#applier, replica, log)
     const halts = { thread, applier: this.#applier, ttlMs: parts.haltTtlMs, log }
-    this.desk = new HaltDesk({ ...halts, fence: parts.fence, isServing: () => this.#serving !== undefined })
+    this.desk = new HaltDesk({
+      ...halts,
+      fence: parts.fence,
+      goneMs: GONE_MS,
+      isServing: () => this.#serving !== undefined,
+      isFollowing: (nodeId) => parts.replicas.all.some((replica) => replica.nodeId === nodeId),
+    })
     this.holder = new HaltHolder({
       ...halts,
       primary: () => (this.#serving === undefined ? { target: this.#haltTarget() } : undefined),
@@ -150,8 +158,9 @@ export class RoleSwitch {
    * Before this primary gives up its lease and nobody it knows of is there to take it: commits no more, and sends everything to all that follow
    * it, of which one may be the next primary all the same: LiteFS' nodes do not say whether they are candidates.
    */
-  async finish(replicas: ConnectedReplicas): Promise<void> {
+  async finish(): Promise<void> {
     if (this.#serving === undefined) return
+    const { replicas } = this.#parts
     await this.#withoutWriters(undefined, async (quiet) => {
       await quiet()
       const completed = await Promise.all(replicas.all.map((replica) => replica.completed(LAST_TRANSACTIONS_MS)))

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Applier } from '../apply/applier.js'
 import type { Fence } from '../fence.js'
 import { RequestError } from '../http/answers.js'
-import type { HaltControl } from '../http/node-view.js'
+import type { HaltControl, HaltHolderFacts } from '../http/node-view.js'
 import { describeError, type Log } from '../log.js'
 import { formatPosition, type Position } from '../ltx/names.js'
 import { monotonicMs } from '../monotonic.js'
@@ -16,19 +16,26 @@ export interface HaltDeskParts {
   readonly fence: Pick<Fence, 'isOpen'>
   /** Whether this node is the primary. */
   readonly isServing: () => boolean
+  /** Whether that node's stream is open. */
+  readonly isFollowing: (nodeId: string) => boolean
   /** How long a lock lasts after its holder was last heard of, milliseconds. */
   readonly ttlMs: number
+  /** How long its holder may be silent once his stream has ended, milliseconds: GONE_MS. */
+  readonly goneMs: number
   readonly log: Log
 }
 
-/** As in LiteFS: how long a lock lasts, and how long whoever wants one waits for writers and for others' locks, milliseconds. */
-export const HALT_TTL_MS = 30_000
+/** As in LiteFS: how long whoever wants a lock waits for writers and for others' locks, milliseconds. */
 export const HALT_ACQUIRE_MS = 10_000
+/** How long a holder may be silent whose stream has ended, milliseconds: most likely it was killed. */
+export const GONE_MS = 3000
 /** How long readers that keep a database in a rollback mode locked are waited for, milliseconds: the holder's application waits too. */
 const READERS_MS = 5000
 
 interface Halted {
   readonly id: bigint
+  readonly holder: HaltHolderFacts
+  isFollowing: boolean
   position: Position
   /** Of the process that keeps writers out. */
   pid: number
@@ -67,9 +74,11 @@ export class HaltDesk implements HaltControl {
     return this.#committed
   }
 
-  async take(name: string, id: bigint, renew: boolean): Promise<HaltLock> {
+  async take(name: string, id: bigint, holder: HaltHolderFacts, renew: boolean): Promise<HaltLock> {
     const held = this.#halted.get(name)
     if (held?.id === id) return this.#prolong(held)
+    if (held?.holder.nodeId === holder.nodeId && !renew)
+      await this.#end(name, held, 'its holder has forgotten it, and wants another one')
     if (renew) throw new RequestError(409, `Cannot go on halting ${name}: the lock has expired, or was never taken`)
     const deadlineMs = monotonicMs() + HALT_ACQUIRE_MS
     const taking = this.#taking.get(name)
@@ -84,7 +93,7 @@ export class HaltDesk implements HaltControl {
       await Promise.race([other.catch(() => {}), delay(restMs, undefined, { signal: given.signal }).catch(() => {})])
       given.abort()
     }
-    const wanted = { id, taken: this.#acquire(name, id, deadlineMs), isWanted: true }
+    const wanted = { id, taken: this.#acquire(name, id, holder, deadlineMs), isWanted: true }
     this.#taking.set(name, wanted)
     try {
       const halted = await wanted.taken
@@ -122,7 +131,19 @@ export class HaltDesk implements HaltControl {
     await Promise.all([...this.#halted].map(([name, halted]) => this.#end(name, halted, why)))
   }
 
-  async #acquire(name: string, id: bigint, deadlineMs: number): Promise<Halted> {
+  /** Who follows this node, whenever that has changed: a holder that does not any more has a moment to be heard of again. */
+  followedBy(nodeIds: ReadonlySet<string>): void {
+    for (const [name, halted] of this.#halted) {
+      const wasFollowing = halted.isFollowing
+      halted.isFollowing = nodeIds.has(halted.holder.nodeId)
+      if (!halted.holder.renews || !wasFollowing || halted.isFollowing) continue
+      halted.deadlineMs = Math.min(halted.deadlineMs, monotonicMs() + this.#parts.goneMs)
+      clearTimeout(halted.timer)
+      this.#watch(name, halted)
+    }
+  }
+
+  async #acquire(name: string, id: bigint, holder: HaltHolderFacts, deadlineMs: number): Promise<Halted> {
     const { thread, applier, isServing, log } = this.#parts
     const databases = await thread.ask({ kind: 'databases' })
     if (!databases.some((database) => database.name === name && database.pageCount > 0))
@@ -148,7 +169,8 @@ export class HaltDesk implements HaltControl {
     const ended = new Promise<void>((resolve) => {
       end = resolve
     })
-    return { id, position, pid, deadlineMs: 0, timer: undefined, last: Promise.resolve(), busy: 0, ended, end }
+    const idle = { deadlineMs: 0, timer: undefined, last: Promise.resolve(), busy: 0 }
+    return { id, holder, isFollowing: this.#parts.isFollowing(holder.nodeId), position, pid, ...idle, ended, end }
   }
 
   #prolong(halted: Halted): HaltLock {
@@ -163,7 +185,8 @@ export class HaltDesk implements HaltControl {
     halted.timer = setTimeout(
       () => {
         const isExpired = halted.busy === 0 && halted.deadlineMs > 0 && monotonicMs() >= halted.deadlineMs
-        if (isExpired) void this.#end(name, halted, `its holder was silent for ${ttlMs} ms`)
+        const since = halted.isFollowing ? `was silent for ${ttlMs} ms` : 'has gone'
+        if (isExpired) void this.#end(name, halted, `its holder ${since}`)
         else this.#watch(name, halted)
       },
       Math.min(ttlMs, Math.max(1, halted.deadlineMs - monotonicMs())),

@@ -15,7 +15,8 @@ import { formatPosition } from '../ltx/names.js'
 import { monotonicMs } from '../monotonic.js'
 import type { FileSystemThread } from '../mount/file-system-thread.js'
 import { ltxBytes } from '../replication/ltx-bodies.js'
-import { HALT_ACQUIRE_MS, HALT_TTL_MS } from './desk.js'
+import { GONE_MS, HALT_ACQUIRE_MS } from './desk.js'
+import { HALT_TTL_MS } from './ttl.js'
 
 export interface HaltHolderParts {
   readonly thread: FileSystemThread
@@ -172,14 +173,16 @@ export class HaltHolder {
   async #renew(held: Held): Promise<void> {
     const { ttlMs } = this.#parts
     const { signal } = held.lost
-    let pauseMs = ttlMs / 3
+    // Often enough to say that this node lives after its stream was cut.
+    const usualMs = Math.min(ttlMs, GONE_MS) / 3
+    let pauseMs = usualMs
     while (await paused(pauseMs, signal)) {
       const startMs = monotonicMs()
       if (startMs >= held.deadlineMs) return await this.#lose(held, 'the primary could not be reached in time')
       try {
         await this.#askAgain(held)
         held.deadlineMs = startMs + ttlMs
-        pauseMs = ttlMs / 3
+        pauseMs = usualMs
       } catch (error) {
         if (signal.aborted) return
         if (error instanceof RefusedError) return await this.#lose(held, describeError(error))

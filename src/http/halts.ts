@@ -6,7 +6,7 @@ import { IncomingFile } from '../replication/incoming-file.js'
 import { databaseName, RequestError, requiredText, textOf } from './answers.js'
 import type { NodeView } from './node-view.js'
 import { replicaOf } from './replica-request.js'
-import { LTX_VERSION_HEADER } from './stream-headers.js'
+import { EPOCH_HEADER, LTX_VERSION_HEADER } from './stream-headers.js'
 
 /** Largest transaction that is taken into memory, bytes; larger ones go through a file. */
 const MEMORY_BYTES = 4 << 20
@@ -16,9 +16,10 @@ export function addHalts(app: FastifyInstance, view: NodeView): void {
   app.post('/halt', async (request, reply) => {
     const name = databaseName(request.query)
     const id = haltId(request, 'id')
-    replicaOf(request, view, `halt ${name}`)
+    const nodeId = replicaOf(request, view, `halt ${name}`)
+    const holder = { nodeId, renews: request.headers[EPOCH_HEADER] !== undefined }
     // LiteFS passes over the parameter and answers with the lock as it is.
-    const lock = await view.halts.take(name, id, textOf(request.query, 'renew') === 'true')
+    const lock = await view.halts.take(name, id, holder, textOf(request.query, 'renew') === 'true')
     return reply.header(LTX_VERSION_HEADER, '3').type('application/json').send(encodeHaltLock(lock))
   })
 

@@ -63,12 +63,20 @@ export interface RoleControl {
 }
 
 /** Halt locks of this node's databases, for other nodes. Each rejects with RequestError where it cannot be done. */
+/** Who asks for a halt lock. */
+export interface HaltHolderFacts {
+  /** 16 upper-case hex digits. */
+  readonly nodeId: string
+  /** Whether it says that it lives while it holds a lock; LiteFS' nodes do not. */
+  readonly renews: boolean
+}
+
 export interface HaltControl {
   /**
    * Keeps the writers of a database waiting for the node that chose `id`, or goes on with it; with `renew` only that. Those at work are waited
-   * for, and so are other nodes' locks, for a time.
+   * for, and so are other nodes' locks, for a time. Another lock of the same holder ends: he has forgotten it.
    */
-  take(name: string, id: bigint, renew: boolean): Promise<HaltLock>
+  take(name: string, id: bigint, holder: HaltHolderFacts, renew: boolean): Promise<HaltLock>
   /** Lets the writers of the database go on, if they wait for that lock. */
   release(name: string, id: bigint): Promise<void>
   /** Commits a transaction of the lock's holder. Resolves when it is there for all readers, and durable. */

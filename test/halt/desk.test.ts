@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { HaltDesk } from '../../src/halt/desk.js'
+import { haltTtlMs } from '../../src/halt/ttl.js'
 import type { Position } from '../../src/ltx/names.js'
 import type { FileSystemThread } from '../../src/mount/file-system-thread.js'
 import type { Question } from '../../src/mount/messages.js'
@@ -8,6 +9,9 @@ import type { ReceivedLtx } from '../../src/replication/incoming-file.js'
 import { silent } from '../http/node.js'
 
 const TTL_MS = 150
+const GONE_MS = 100
+const ONE = { nodeId: '00000000000000AA', renews: true }
+const OTHER = { nodeId: '00000000000000BB', renews: true }
 
 /** A transaction of one TXID that follows `position`. */
 function transaction({ txid, checksum }: Position, postApply: bigint): ReceivedLtx {
@@ -24,7 +28,7 @@ function transaction({ txid, checksum }: Position, postApply: bigint): ReceivedL
   return { header: { ...header, ...rest }, trailer, body: { bytes: new Uint8Array() } }
 }
 
-function start(t: Test) {
+function start(t: Test, ttlMs = TTL_MS) {
   const asked: string[] = []
   const state = { position: { txid: 5n, checksum: 55n }, isOpen: true, isServing: true, holdMs: 0, failure: '' }
   const answer = ({ kind }: Question) => {
@@ -56,7 +60,9 @@ function start(t: Test) {
       },
     },
     isServing: () => state.isServing,
-    ttlMs: TTL_MS,
+    isFollowing: () => true,
+    ttlMs,
+    goneMs: GONE_MS,
     log: silent,
   })
   t.teardown(() => desk.close('the test has ended'))
@@ -65,14 +71,14 @@ function start(t: Test) {
 
 t.test('one lock, once, for one', async (t) => {
   const { desk, asked } = start(t)
-  const { position } = await desk.take('a.db', 7n, false)
+  const { position } = await desk.take('a.db', 7n, ONE, false)
   t.strictSame(position, { txid: 5n, checksum: 55n })
-  t.match(await desk.take('a.db', 7n, false), { id: 7n }, 'again it is the same')
-  t.match(await desk.take('a.db', 7n, true), { id: 7n })
+  t.match(await desk.take('a.db', 7n, ONE, false), { id: 7n }, 'again it is the same')
+  t.match(await desk.take('a.db', 7n, ONE, true), { id: 7n })
   t.strictSame(asked, ['databases', 'halt'])
-  await t.rejects(desk.take('a.db', 8n, true), { message: /expired/ }, 'nothing to go on with')
-  await t.rejects(desk.take('b.db', 8n, false), { message: /no such database/ })
-  const other = desk.take('a.db', 8n, false)
+  await t.rejects(desk.take('a.db', 8n, OTHER, true), { message: /expired/ }, 'nothing to go on with')
+  await t.rejects(desk.take('b.db', 8n, OTHER, false), { message: /no such database/ })
+  const other = desk.take('a.db', 8n, OTHER, false)
   await desk.release('a.db', 9n)
   t.equal(desk.count, 1, 'only its holder releases it')
   await desk.release('a.db', 7n)
@@ -81,29 +87,64 @@ t.test('one lock, once, for one', async (t) => {
 
 t.test('a lock ends with the silence of its holder, and with his going while he waits', async (t) => {
   const { desk, state } = start(t)
-  await desk.take('a.db', 7n, false)
+  await desk.take('a.db', 7n, ONE, false)
   for (let n = 0; n < 4; n++) {
     await delay(TTL_MS / 2)
-    await desk.take('a.db', 7n, true)
+    await desk.take('a.db', 7n, ONE, true)
   }
   t.equal(desk.count, 1)
-  const next = desk.take('a.db', 8n, false)
+  const next = desk.take('a.db', 8n, OTHER, false)
   t.match(await next, { id: 8n })
   await t.rejects(desk.commit('a.db', 7n, transaction(state.position, 66n)), { message: /expired/ })
   await desk.release('a.db', 8n)
 
   state.holdMs = 20
-  const taking = desk.take('a.db', 9n, false)
+  const taking = desk.take('a.db', 9n, ONE, false)
   await delay(5)
   await desk.release('a.db', 9n)
   await taking
   t.equal(desk.count, 0)
 })
 
+t.test('a holder that has forgotten its lock, or is gone, keeps nobody waiting', async (t) => {
+  const { desk } = start(t, 600_000)
+  const all = new Set([ONE.nodeId, OTHER.nodeId])
+  await desk.take('a.db', 7n, ONE, false)
+  t.match(await desk.take('a.db', 9n, ONE, false), { id: 9n }, 'at once')
+  await t.rejects(desk.take('a.db', 7n, ONE, true), { message: /has expired/ }, 'what was forgotten is not renewed')
+  t.equal(desk.count, 1)
+
+  const startMs = performance.now()
+  desk.followedBy(all)
+  desk.followedBy(new Set([OTHER.nodeId]))
+  await desk.take('a.db', 9n, ONE, true)
+  await delay(3 * GONE_MS)
+  t.equal(desk.count, 1, 'it was heard of again')
+  desk.followedBy(all)
+  desk.followedBy(new Set())
+  t.match(await desk.take('a.db', 8n, OTHER, false), { id: 8n }, 'another one need not wait for the whole time')
+  t.ok(performance.now() - startMs < 20_000)
+  await desk.release('a.db', 8n)
+
+  await desk.take('a.db', 10n, { ...ONE, renews: false }, false)
+  desk.followedBy(all)
+  desk.followedBy(new Set())
+  await delay(3 * GONE_MS)
+  t.equal(desk.count, 1, 'LiteFS does not say that it lives')
+})
+
+t.test('how long locks last, from the environment', async (t) => {
+  t.equal(haltTtlMs(undefined), 30_000)
+  t.equal(haltTtlMs(''), 30_000)
+  t.equal(haltTtlMs('200'), 200)
+  for (const text of ['30s', '0', '-5', '1.5', 'NaN', '99999999999', '1e3'])
+    t.throws(() => haltTtlMs(text), { message: /LITEFS_HALT_TTL_MS is .*not milliseconds/ }, text)
+})
+
 t.test('only what follows is committed, by its holder, on a primary', async (t) => {
   const { desk, state } = start(t)
   await t.rejects(desk.commit('a.db', 7n, transaction(state.position, 66n)), { statusCode: 409, message: /expired/ })
-  await desk.take('a.db', 7n, false)
+  await desk.take('a.db', 7n, ONE, false)
   const first = transaction(state.position, 66n)
   await desk.commit('a.db', 7n, first)
   await desk.commit('a.db', 7n, first)
@@ -124,5 +165,5 @@ t.test('only what follows is committed, by its holder, on a primary', async (t) 
   await desk.close('another is the primary')
   t.equal(desk.count, 0)
   state.isServing = false
-  await t.rejects(desk.take('a.db', 7n, false), { message: /not the primary/ })
+  await t.rejects(desk.take('a.db', 7n, ONE, false), { message: /not the primary/ })
 })

@@ -57,7 +57,7 @@ export function testNode(): TestNode {
       },
     },
     halts: {
-      take: async (name, id, renew) => {
+      take: async (name, id, _holder, renew) => {
         await node.change(`halt ${name} ${id} ${renew}`)
         return {
           id,
