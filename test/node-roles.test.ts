@@ -19,6 +19,7 @@ const lease: Lease = {
   epoch: 5n,
   ttlMs: 10_000,
   renewedAtMs: 0,
+  soleFromMs: 0,
   renew: async () => true,
   release: async () => {},
 }

@@ -18,10 +18,10 @@ async function run(source: string, target: string): Promise<void> {
   const pageSize = from.pragma('page_size', { simple: true })
   makeRoomFor(pageSize, target)
   try {
-    const start = Date.now()
+    const start = performance.now()
     await from.backup(target, {
       progress: () => {
-        if (Date.now() - start > BUSY_LIMIT_MS) throw new Error('other connections keep the database locked')
+        if (performance.now() - start > BUSY_LIMIT_MS) throw new Error('other connections keep the database locked')
         return EVERYTHING
       },
     })

@@ -2,7 +2,7 @@ import path from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { monotonicMs } from '../monotonic.js'
 import { ConsulApi, type ConsulEntry, type ConsulStep } from './consul-api.js'
-import { decodeEntry, decodeEpoch, encodeEntry, isSamePrimary, type Keys, keysOf } from './entries.js'
+import { decodeEntry, decodeEpoch, encodeEntry, isSamePrimary, type Keys, keysOf, soleFrom } from './entries.js'
 import type { Announcement, Lease, Leaser, NodeInfo, PrimaryInfo } from './leaser.js'
 import type { TlsMaterial } from './store-client.js'
 
@@ -157,7 +157,8 @@ export class ConsulLeaser implements Leaser {
     ]
     const written = await this.#api.transact('acquire the lease', steps, signal)
     if (written === undefined) return undefined
-    return new ConsulLease(this.#api, lease, { id, epoch, ttlMs, renewedAtMs: begunMs })
+    const soleFromMs = soleFrom(last, above, begunMs + ttlMs)
+    return new ConsulLease(this.#api, lease, { id, epoch, ttlMs, renewedAtMs: begunMs, soleFromMs })
   }
 
   /** A key that nobody has locked names nobody: LiteFS leaves an empty one behind. */
@@ -171,6 +172,7 @@ class ConsulLease implements Lease {
   readonly id: string
   readonly epoch: bigint
   readonly ttlMs: number
+  readonly soleFromMs: number
   readonly #api: ConsulApi
   readonly #key: string
   #renewedAtMs: number
@@ -178,13 +180,14 @@ class ConsulLease implements Lease {
   constructor(
     api: ConsulApi,
     key: string,
-    { id, epoch, ttlMs, renewedAtMs }: Pick<Lease, 'id' | 'epoch' | 'ttlMs' | 'renewedAtMs'>,
+    { id, epoch, ttlMs, renewedAtMs, soleFromMs }: Pick<Lease, 'id' | 'epoch' | 'ttlMs' | 'renewedAtMs' | 'soleFromMs'>,
   ) {
     this.#api = api
     this.#key = key
     this.id = id
     this.epoch = epoch
     this.ttlMs = ttlMs
+    this.soleFromMs = soleFromMs
     this.#renewedAtMs = renewedAtMs
   }
 

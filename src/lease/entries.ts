@@ -67,6 +67,14 @@ export function decodeEpoch(text: string | undefined, key: string, where: string
   throw badValue(text, key, where, 'no number', undefined)
 }
 
+/**
+ * When a lease is the only one. A store whose last epoch is below one that a node has heard of has lost its data, and may have granted this one
+ * while the holder of an earlier one does not know yet; that runs out at `runsOutMs` at the latest.
+ */
+export function soleFrom(last: bigint, heardOf: bigint, runsOutMs: number): number {
+  return last < heardOf ? runsOutMs : 0
+}
+
 /** Whether these are the same tenure of the same node. */
 export function isSamePrimary(a: PrimaryInfo | undefined, b: PrimaryInfo | undefined): boolean {
   if (a === undefined || b === undefined) return a === b

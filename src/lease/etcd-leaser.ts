@@ -1,5 +1,5 @@
 import { monotonicMs } from '../monotonic.js'
-import { decodeEntry, decodeEpoch, encodeEntry, isSamePrimary, type Keys, keysOf } from './entries.js'
+import { decodeEntry, decodeEpoch, encodeEntry, isSamePrimary, type Keys, keysOf, soleFrom } from './entries.js'
 import { EtcdApi, type EtcdCondition, type EtcdEntry } from './etcd-api.js'
 import type { Announcement, Lease, Leaser, NodeInfo, PrimaryInfo } from './leaser.js'
 import type { TlsMaterial } from './store-client.js'
@@ -139,7 +139,7 @@ export class EtcdLeaser implements Leaser {
       },
       signal,
     )
-    const lease = { id, epoch, ttlMs, renewedAtMs: begunMs }
+    const lease = { id, epoch, ttlMs, renewedAtMs: begunMs, soleFromMs: soleFrom(last, above, begunMs + ttlMs) }
     if (succeeded) return new EtcdLease(this.#api, key, lease, revision)
     // An endpoint can have done it and not lived to tell: then the next one finds it done.
     const isDone = entry?.lease === id && entry.value === value
@@ -155,6 +155,7 @@ class EtcdLease implements Lease {
   readonly id: string
   readonly epoch: bigint
   readonly ttlMs: number
+  readonly soleFromMs: number
   readonly #api: EtcdApi
   readonly #key: string
   /** Of the key since this tenure began. */
@@ -164,7 +165,7 @@ class EtcdLease implements Lease {
   constructor(
     api: EtcdApi,
     key: string,
-    { id, epoch, ttlMs, renewedAtMs }: Pick<Lease, 'id' | 'epoch' | 'ttlMs' | 'renewedAtMs'>,
+    { id, epoch, ttlMs, renewedAtMs, soleFromMs }: Pick<Lease, 'id' | 'epoch' | 'ttlMs' | 'renewedAtMs' | 'soleFromMs'>,
     modRevision: string,
   ) {
     this.#api = api
@@ -173,6 +174,7 @@ class EtcdLease implements Lease {
     this.id = id
     this.epoch = epoch
     this.ttlMs = ttlMs
+    this.soleFromMs = soleFromMs
     this.#renewedAtMs = renewedAtMs
   }
 

@@ -62,6 +62,11 @@ export interface Lease {
    * `renewedAtMs + ttlMs` another node may have it.
    */
   readonly renewedAtMs: number
+  /**
+   * On the clock of `monotonicMs`: before that an earlier lease can be in force of which the store knows nothing, because it has lost its data.
+   * 0 where it knows all.
+   */
+  readonly soleFromMs: number
   /** False: it is lost, for certain, or another node has taken it over. Rejects when nobody knows. */
   renew(signal: AbortSignal): Promise<boolean>
   /** Gives it up, so that another node can have it at once. Does nothing to a lease that was taken over. */

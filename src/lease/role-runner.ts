@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { describeError, type Log } from '../log.js'
 import { monotonicMs } from '../monotonic.js'
 import type { Lease, Leaser, NodeInfo, PrimaryInfo } from './leaser.js'
@@ -228,8 +229,24 @@ export class RoleRunner {
   async #judge(): Promise<RoleEvent> {
     const lease = this.#lease
     if (lease === undefined) return { type: 'lost', reason: 'the lease is gone' }
-    const peers = await this.#others()
-    return { type: 'judged', fresher: await this.#parts.judge(termOf(lease), peers, lease) }
+    if (!(await this.#isSole(lease))) return { type: 'leadFailed', reason: 'the lease was lost again' }
+    const fresher = await this.#parts.judge(termOf(lease), await this.#others(), lease)
+    return { type: 'judged', fresher, renewedAtMs: lease.renewedAtMs }
+  }
+
+  /** Waits until no lease can be in force that the store has forgotten. False where this one is lost meanwhile. */
+  async #isSole(lease: Lease): Promise<boolean> {
+    const { signal } = this.#ending
+    const restMs = () => lease.soleFromMs - monotonicMs()
+    if (restMs() > 0)
+      this.#log.warn(
+        'the lease store has lost its data: this node waits until a lease of before can not be in force any more',
+      )
+    while (restMs() > 0) {
+      await delay(Math.min(lease.ttlMs / 3, restMs()), undefined, { signal })
+      if (!(await lease.renew(signal))) return false
+    }
+    return true
   }
 
   async #renew(): Promise<RoleEvent> {

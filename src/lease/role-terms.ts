@@ -51,7 +51,7 @@ export type RoleEvent =
   /** Somebody else has the lease. */
   | { readonly type: 'refused' }
   /** `fresher`: a candidate that is ahead of this node now has the lease, or this lease's epoch is not the highest. */
-  | { readonly type: 'judged'; readonly fresher: string | undefined }
+  | { readonly type: 'judged'; readonly fresher: string | undefined; readonly renewedAtMs: number }
   | { readonly type: 'led' }
   | { readonly type: 'leadFailed'; readonly reason: string }
   | { readonly type: 'renewed'; readonly renewedAtMs: number }

@@ -118,7 +118,8 @@ function leads(term: Term, nowMs: number): RoleStep {
 
 function claiming(state: In<'claiming'>, event: RoleEvent, nowMs: number): RoleStep {
   const { term } = state
-  if (event.type === 'judged' && event.fresher === undefined) return leads(term, nowMs)
+  if (event.type === 'judged' && event.fresher === undefined)
+    return leads({ ...term, renewedAtMs: event.renewedAtMs }, nowMs)
   if (event.type === 'leadFailed')
     return sought(nowMs + LOOK_MS, `cannot be the primary: ${event.reason}`, [{ do: 'release' }])
   if (event.type !== 'judged') return stay(state)

@@ -59,6 +59,7 @@ class StaticLease implements Lease {
   readonly epoch = EPOCH
   readonly ttlMs = Number.POSITIVE_INFINITY
   readonly renewedAtMs = monotonicMs()
+  readonly soleFromMs = 0
 
   async renew(): Promise<boolean> {
     return true

@@ -20,13 +20,13 @@ const UNFINISHED_LIMIT_MS = 30_000
  * something did. Rejects when the database file is full of an unfinished transaction for too long; throws a system error.
  */
 export async function freezeDurable(database: Database, parts: FreezeParts): Promise<PageFreeze> {
-  const start = Date.now()
+  const start = performance.now()
   for (;;) {
     const { undoCount } = database.committer
     const freeze = database.freeze((error) => parts.onFailure(error))
     if (freeze !== undefined && (await isFinal(database, freeze, undoCount, parts))) return freeze
     if (freeze !== undefined) database.thaw(freeze)
-    if (Date.now() - start > UNFINISHED_LIMIT_MS) {
+    if (performance.now() - start > UNFINISHED_LIMIT_MS) {
       const seconds = UNFINISHED_LIMIT_MS / 1000
       throw new Error(`Cannot take snapshot of ${database.name}: a transaction has been under way for ${seconds} s`)
     }

@@ -66,6 +66,8 @@ async function competes(t: Test, store: LeaseStore): Promise<void> {
   await next.release(signal)
   const known = await acquired(one, 'known', 1000n)
   t.equal(known.epoch, 1001n, 'above what the node knows')
+  t.equal(known.soleFromMs, known.renewedAtMs + known.ttlMs, 'of which the store knows nothing')
+  t.equal(next.soleFromMs, 0)
   await known.release(signal)
 }
 

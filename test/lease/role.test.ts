@@ -36,7 +36,7 @@ function pause({ effects }: { effects: readonly RoleEffect[] }): number | undefi
 }
 
 const leading = play(SEEKING, [0, { type: 'tick' }], [1, nobody], [1000, { type: 'acquired', term, handed: false }])
-const primary = play(leading.state, [1100, { type: 'judged', fresher: undefined }])
+const primary = play(leading.state, [1100, { type: 'judged', fresher: undefined, renewedAtMs: 1000 }])
 
 t.test('a candidate without a primary stands, asks its peers, and leads', async (t) => {
   t.strictSame(leading.done, ['look', 'acquire', 'judge'])
@@ -61,7 +61,7 @@ t.test('who has nothing of the cluster, or another one, does not stand', async (
 })
 
 t.test('who is not the freshest gives the lease away', async (t) => {
-  const { state, done } = play(leading.state, [1100, { type: 'judged', fresher: 'other is ahead' }])
+  const { state, done } = play(leading.state, [1100, { type: 'judged', fresher: 'other is ahead', renewedAtMs: 1000 }])
   t.strictSame(done, ['release', 'look'])
   t.equal(state.kind, 'seeking')
   t.strictSame(play(state, [1200, nobody]).done, [], 'it does not stand at once again')
@@ -166,7 +166,7 @@ t.test('whatever happens, only the holder of a lease that lasts leads or moves t
     { ...nobody, primary: other },
     { type: 'storeFailed', reason: 'down' },
     { type: 'refused' },
-    { type: 'judged', fresher: undefined },
+    { type: 'judged', fresher: undefined, renewedAtMs: 0 },
     { type: 'led' },
     { type: 'leadFailed', reason: 'disk' },
     { type: 'lost', reason: 'gone' },

@@ -1,5 +1,5 @@
 // Preloaded into the daemon: makes chosen system calls on files below a directory fail, or kills the process in their place. Works for every call of Node's and of the
-// addon's that changes a file system or brings something to the disk, in any thread.
+// addon's that changes a file system or brings something to the disk, in any thread. It also sets the wall clock that the daemon sees.
 //
 //   FAILING_CALLS_DIR      the directory
 //   FAILING_CALLS_CONTROL  a file of 4 KiB, mapped by us and written by the test: a struct control
@@ -17,7 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 struct control {
@@ -29,6 +31,8 @@ struct control {
   _Atomic uint32_t seen;    // calls since it was armed
   _Atomic uint32_t failed;  // calls that failed or were torn
   char what[256];           // the first of these, and its path
+  uint32_t unused;
+  _Atomic int64_t clock_ms; // what the wall clock is ahead of the true one
 };
 
 static struct control *control;
@@ -94,13 +98,13 @@ static ssize_t torn(enum verdict verdict, ssize_t written) {
 
 ssize_t write(int fd, const void *data, size_t length) {
   const enum verdict verdict = judge_fd("write", fd);
-  if (verdict == FAIL || (verdict == TEAR && length < 2)) return errno = (int)control->error, -1;
+  if (verdict == FAIL || (verdict == TEAR && length < 2)) return FAILS(verdict) ? -1 : 0;
   return torn(verdict, NEXT(write)(fd, data, verdict == TEAR ? length / 2 : length));
 }
 
 ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
   const enum verdict verdict = judge_fd("pwrite", fd);
-  if (verdict == FAIL || (verdict == TEAR && length < 2)) return errno = (int)control->error, -1;
+  if (verdict == FAIL || (verdict == TEAR && length < 2)) return FAILS(verdict) ? -1 : 0;
   return torn(verdict, NEXT(pwrite64)(fd, data, verdict == TEAR ? length / 2 : length, offset));
 }
 
@@ -136,4 +140,35 @@ int open64(const char *path, int flags, ...) {
   const mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0;
   va_end(arguments);
   return FAILS(judge_path("open", path)) ? -1 : NEXT(open64)(path, flags, mode);
+}
+
+static int64_t ahead_ms(void) { return control == NULL ? 0 : atomic_load(&control->clock_ms); }
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+  static __typeof__(&clock_gettime) next;
+  if (next == NULL) next = NEXT(clock_gettime);
+  const int result = next(clock, time);
+  if (result != 0 || (clock != CLOCK_REALTIME && clock != CLOCK_REALTIME_COARSE)) return result;
+  const int64_t ms = ahead_ms();
+  time->tv_sec += ms / 1000;
+  time->tv_nsec += ms % 1000 * 1000000;
+  if (time->tv_nsec < 0) time->tv_sec--, time->tv_nsec += 1000000000;
+  if (time->tv_nsec >= 1000000000) time->tv_sec++, time->tv_nsec -= 1000000000;
+  return 0;
+}
+
+int gettimeofday(struct timeval *restrict time, void *restrict zone) {
+  (void)zone;
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  time->tv_sec = now.tv_sec;
+  time->tv_usec = now.tv_nsec / 1000;
+  return 0;
+}
+
+time_t time(time_t *out) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  if (out != NULL) *out = now.tv_sec;
+  return now.tv_sec;
 }

@@ -10,11 +10,12 @@ import { run } from './harness.js'
 const source = fileURLToPath(new URL('failing-calls.c', import.meta.url))
 const CONTROL_SIZE = 4096
 
-// struct control, u32 each: armed, fail_at, all_after, error, torn, seen, failed; then text
+// struct control, u32 each: armed, fail_at, all_after, error, torn, seen, failed; then text, and an i64 aligned to 8 bytes
 const SEEN = 5 * 4
 const FAILED = 6 * 4
 const WHAT = 7 * 4
 const WHAT_SIZE = 256
+const CLOCK = WHAT + WHAT_SIZE + 4
 
 /** In place of an errno: the process is killed, by SIGKILL. */
 export const KILLS = 0
@@ -61,16 +62,23 @@ export class FailingCalls {
   /** Counts calls from now on, and has them fail. */
   arm(fault?: Fault): void {
     this.disarm()
-    const control = Buffer.alloc(CONTROL_SIZE)
+    const control = Buffer.alloc(CLOCK)
     const words = [1, fault?.at ?? 0, fault?.allAfter ? 1 : 0, fault?.errno ?? 0, fault?.torn ? 1 : 0]
     for (const [i, word] of words.entries()) control.writeUInt32LE(word, 4 * i)
-    writeSync(this.#fd, control, 4, CONTROL_SIZE - 4, 4)
+    writeSync(this.#fd, control, 4, CLOCK - 4, 4)
     writeSync(this.#fd, control, 0, 4, 0)
   }
 
   /** Nothing fails any more. */
   disarm(): void {
     writeSync(this.#fd, Buffer.alloc(4), 0, 4, 0)
+  }
+
+  /** Sets the wall clock that the daemon sees: so many milliseconds ahead of the true one, or behind it. */
+  setClock(aheadMs: number): void {
+    const bytes = Buffer.alloc(8)
+    bytes.writeBigInt64LE(BigInt(aheadMs))
+    writeSync(this.#fd, bytes, 0, bytes.length, CLOCK)
   }
 
   /** Calls since it was armed. */

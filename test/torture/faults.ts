@@ -7,6 +7,10 @@ import type { Fault, Step } from './schedule.js'
 /** Ends a fault. */
 export type Heal = () => Promise<void>
 
+const HOUR_MS = 3_600_000
+/** Shorter and longer than a lease; less than LTX files are kept. */
+const CLOCK_STEPS_MS = [-6 * HOUR_MS, -HOUR_MS, -3000, -700, 700, 3000, HOUR_MS, 6 * HOUR_MS]
+
 /** What is done to a node, and what it takes to undo it. */
 const makers: Record<Fault, (cluster: Cluster, node: Node, choice: number) => Promise<Heal>> = {
   kill: async (_cluster, node) => {
@@ -45,6 +49,10 @@ const makers: Record<Fault, (cluster: Cluster, node: Node, choice: number) => Pr
   promote: async (_cluster, node) => {
     await node.litefs('run', '-promote', '--', 'true')
     return async () => {}
+  },
+  clock: async (_cluster, { disk }, choice) => {
+    disk.setClock(CLOCK_STEPS_MS[choice % CLOCK_STEPS_MS.length] ?? 0)
+    return async () => disk.setClock(0)
   },
   'kill-writer': async (_cluster, { writer }) => {
     await writer.kill()

@@ -11,6 +11,7 @@ export const NODE_FAULTS = [
   'full-disk', // every write fails from some call on, the first one in its middle
   'failing-call', // one system call fails
   'promote', // it is asked to become the primary
+  'clock', // its wall clock jumps, ahead or back, and jumps again
   'kill-writer', // SIGKILL of an application, and a new one
 ] as const
 

@@ -68,7 +68,7 @@ function schedule(random: (limit: number) => number): Step[] {
 }
 
 /** These leave a node as good as it was. A node that ends as it should hands over, if there is anybody who follows it. */
-const HARMLESS: readonly Fault[] = ['promote', 'kill-writer']
+const HARMLESS: readonly Fault[] = ['promote', 'kill-writer', 'clock']
 
 /** Makes each fault at its time and heals it at its time; afterwards all are healed. Gives when nodes were in trouble. */
 async function happen(t: Test, cluster: Cluster, steps: readonly Step[]): Promise<Trouble[]> {

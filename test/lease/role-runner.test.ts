@@ -1,0 +1,96 @@
+// What the runner does beside what role.test.ts judges: it waits, asks and tells.
+import { setTimeout as delay } from 'node:timers/promises'
+import t from 'tap'
+import type { Lease, Leaser } from '../../src/lease/leaser.js'
+import { type RoleParts, RoleRunner } from '../../src/lease/role-runner.js'
+import { monotonicMs } from '../../src/monotonic.js'
+import { node } from './backends.js'
+
+const CLUSTER = 'LFSC0123456789ABCDEF'
+const TTL_MS = 600
+
+interface World {
+  readonly did: string[]
+  readonly lines: string[]
+  renews: number
+  /** How many renewals find the lease. */
+  lasts: number
+}
+
+/** A node alone at a lease store that has lost its data. */
+function start(world: World, soleFromMs: number): RoleRunner {
+  let renewedAtMs = monotonicMs()
+  const lease: Lease = {
+    id: 'one',
+    epoch: 5n,
+    ttlMs: TTL_MS,
+    soleFromMs,
+    get renewedAtMs() {
+      return renewedAtMs
+    },
+    renew: async () => {
+      if (++world.renews > world.lasts) return false
+      renewedAtMs = monotonicMs()
+      return true
+    },
+    release: async () => void world.did.push('release'),
+  }
+  const leaser: Leaser = {
+    name: 'etcd',
+    ttlMs: TTL_MS,
+    acquire: async () => lease,
+    takeOver: async () => undefined,
+    primary: async () => undefined,
+    changed: async () => undefined,
+    clusterId: async () => CLUSTER,
+    swapClusterId: async () => true,
+    announce: async () => ({ ttlMs: TTL_MS, renew: async () => true, withdraw: async () => {} }),
+    candidates: async () => [],
+    close: async () => {},
+  }
+  const parts: RoleParts = {
+    self: node('self'),
+    isCandidate: true,
+    clusterId: () => CLUSTER,
+    foundCluster: () => CLUSTER,
+    unfit: () => undefined,
+    epoch: { highest: 4n, remember: () => {} },
+    judge: async () => void world.did.push('judge') as undefined,
+    fence: () => {},
+    prepare: async () => {},
+    lead: async () => void world.did.push('lead'),
+    follow: async () => {},
+    handOver: async () => false,
+  }
+  const tell = (line: string) => void world.lines.push(line)
+  const runner = new RoleRunner(leaser, parts, { debug: tell, info: tell, warn: tell, error: tell })
+  runner.start()
+  return runner
+}
+
+t.test('after the store has lost its data, a lease of before may still be in force', async (t) => {
+  const world: World = { did: [], lines: [], renews: 0, lasts: 100 }
+  const soleFromMs = monotonicMs() + TTL_MS
+  const runner = start(world, soleFromMs)
+  t.teardown(() => runner.stop())
+  await delay(TTL_MS / 2)
+  t.strictSame(world.did, [], 'nobody leads')
+  t.ok(await runner.reached(({ kind }) => kind === 'leading', 10_000))
+  await runner.quiet()
+  t.ok(monotonicMs() >= soleFromMs)
+  t.strictSame(world.did, ['judge', 'lead'])
+  t.ok(world.renews > 0, 'the new one is kept meanwhile')
+  t.equal(world.lines.filter((line) => line.includes('has lost its data')).length, 1)
+  t.notMatch(world.lines.join(), /could not be renewed/)
+})
+
+t.test('a lease that is lost while the node waits is none', async (t) => {
+  const world: World = { did: [], lines: [], renews: 0, lasts: 0 }
+  const runner = start(world, monotonicMs() + TTL_MS)
+  t.teardown(() => runner.stop())
+  t.ok(await runner.reached(({ kind }) => kind === 'seeking', 10_000))
+  await runner.reached(({ kind }) => kind === 'claiming', 10_000)
+  await runner.reached(({ kind }) => kind === 'seeking', 10_000)
+  t.notMatch(world.did, /lead|judge/)
+  t.match(world.lines.join(), /cannot be the primary: the lease was lost again/)
+})
