@@ -1,12 +1,13 @@
 // The same tests over all storages, each a real server: a directory, Ceph's S3 gateway, Azure's emulator, OpenSSH.
 import { execFile } from 'node:child_process'
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { AzureStorage } from '../../src/backup/azure-storage.js'
 import { DirectoryStorage } from '../../src/backup/directory-storage.js'
+import { DEFAULT_ACCESS } from '../../src/backup/open-storage.js'
 import { goTime, S3Storage } from '../../src/backup/s3-storage.js'
 import { SftpStorage } from '../../src/backup/sftp-storage.js'
 import { type Storage, StorageError } from '../../src/backup/storage.js'
@@ -14,6 +15,11 @@ import { ACCOUNT, ACCOUNT_KEY, startAzurite } from '../servers/azurite.js'
 import { temporaryDirectory } from '../servers/programs.js'
 import { ACCESS_KEY, SECRET_KEY, startRadosgw } from '../servers/radosgw.js'
 import { startSshd } from '../servers/sshd.js'
+import { FAST_KEYS, startReplicate } from '../sidecar/replications.js'
+import { restored, sql, WAIT_MS } from '../system/backups.js'
+import { contentHash } from '../system/judges.js'
+import { eventually } from '../system/replicas.js'
+import { litestreamRestore } from './oracle.js'
 
 const TIME_MS = Date.UTC(2026, 10, 21, 14, 31, 0)
 const LARGE_BYTES = 11 << 20
@@ -148,6 +154,78 @@ for (const [name, open] of Object.entries(storages)) {
     t.strictSame((await listed(storage, 'many', '0030')).length, 10)
     await storage.remove(many)
     t.strictSame(await listed(storage, 'many'), [])
+  })
+}
+
+/** As Litestream's configuration names the same places, where we find them then, and whether Litestream's own code can be asked. */
+const replicas = {
+  directory: {
+    replica: { type: 'file', path: path.join(directory, 'replicated') },
+    url: `file://${directory}/replicated`,
+    isJudged: true,
+  },
+  S3: {
+    replica: { type: 's3', bucket: 'tests', path: 'replicated', endpoint: s3.endpoint },
+    url: `s3://tests/replicated?endpoint=${s3.endpoint}&region=us-east-1`,
+    isJudged: true,
+  },
+  Azure: {
+    replica: { type: 'abs', bucket: 'tests', path: 'replicated', endpoint: azure.endpoint, 'account-name': ACCOUNT },
+    url: `abs://${ACCOUNT}@tests/replicated?endpoint=${azure.endpoint}`,
+    isJudged: false,
+  },
+  SFTP: {
+    replica: { type: 'sftp', host: `127.0.0.1:${ssh.port}`, user: ssh.user, path: `${ssh.directory}/replicated` },
+    url: `sftp://${ssh.user}@127.0.0.1:${ssh.port}${ssh.directory}/replicated`,
+    isJudged: false,
+  },
+}
+
+/** Of all of them, as each takes what is its own. */
+const credentials = {
+  'access-key-id': ACCESS_KEY,
+  'secret-access-key': SECRET_KEY,
+  'account-key': ACCOUNT_KEY,
+  'key-path': ssh.keyPath,
+  'host-key': ssh.hostKey,
+}
+const access = {
+  ...DEFAULT_ACCESS,
+  accessKeyId: ACCESS_KEY,
+  secretAccessKey: SECRET_KEY,
+  accountKey: ACCOUNT_KEY,
+  keyPath: ssh.keyPath,
+}
+
+for (const [name, { replica, url, isJudged }] of Object.entries(replicas)) {
+  t.test(`litefs replicate to ${name}, killed between`, async (t) => {
+    const file = path.join(t.testdir(), 'my.db')
+    const dbs = [{ path: file, ...FAST_KEYS, replica: { ...replica, ...credentials } }]
+    const isThere = async () => {
+      const wanted = await contentHash(file)
+      return await eventually(`what is in ${file} at ${name}: ${replicate.output()}`, WAIT_MS, async () => {
+        const found = await restored(t, url, {}, access).catch(() => undefined)
+        return found !== undefined && (await contentHash(found.file)) === wanted ? found : undefined
+      })
+    }
+    await sql(file, 'pragma journal_mode = wal; create table t(a integer primary key, b)')
+    let replicate = await startReplicate(t, file, url, { dbs })
+    await sql(file, 'insert into t(b) values (hex(randomblob(50000)))')
+    await isThere()
+    await replicate.end('SIGKILL')
+    await sql(file, 'insert into t(b) values (2); delete from t where a = 1')
+    replicate = await startReplicate(t, file, url, { dbs })
+    await isThere()
+    await sql(file, 'insert into t(b) values (3)')
+    t.equal(await replicate.end('SIGTERM'), 0, replicate.output())
+    const { file: ours } = await isThere()
+    t.equal(await sql(ours, 'pragma integrity_check; select group_concat(b) from t'), 'ok\n2,3\n')
+    t.notMatch(replicate.output(), /level=ERROR/)
+    if (!isJudged) return
+    process.env['AWS_ACCESS_KEY_ID'] = ACCESS_KEY
+    process.env['AWS_SECRET_ACCESS_KEY'] = SECRET_KEY
+    await litestreamRestore(t, url, `${ours}.judge`)
+    t.ok((await readFile(ours)).equals(await readFile(`${ours}.judge`)), 'the bytes that Litestream restores')
   })
 }
 

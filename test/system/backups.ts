@@ -55,12 +55,15 @@ export async function restored(
 ): Promise<Restored> {
   const file = path.join(await temporaryDirectory(t, 'restored'), 'restored.db')
   const storage = await openStorage(url, access, {})
-  const from = new BackupPath(storage, '')
-  const plan = planRestore(await from.allFiles(target.beforeMs !== undefined), { ...LATEST, ...target })
-  const { signal } = new AbortController()
-  const result = await restoreDatabase(from, plan, file, { signal, onBytes: () => {}, check: async () => {} })
-  await storage.close()
-  return { ...result, file }
+  try {
+    const from = new BackupPath(storage, '')
+    const plan = planRestore(await from.allFiles(target.beforeMs !== undefined), { ...LATEST, ...target })
+    const { signal } = new AbortController()
+    const result = await restoreDatabase(from, plan, file, { signal, onBytes: () => {}, check: async () => {} })
+    return { ...result, file }
+  } finally {
+    await storage.close()
+  }
 }
 
 /** A backup in a directory, with these settings. */
