@@ -1,5 +1,6 @@
 import t from 'tap'
-import { createLog, describeError } from '../src/log.js'
+import { describeError } from '../src/log.js'
+import { createLog } from '../src/log-output.js'
 
 function lines(options: { format?: 'text' | 'json'; timestamp?: boolean; debug?: boolean }): {
   log: ReturnType<typeof createLog>

@@ -24,6 +24,7 @@ const entries = [
 const importTable: Record<string, string[]> = {
   native: [],
   log: [],
+  'log-output': ['log'],
   monotonic: ['native'],
   fence: ['monotonic'],
   'open-writes': [],
@@ -99,6 +100,7 @@ const importTable: Record<string, string[]> = {
     'db',
     'exec',
     'log',
+    'log-output',
     'store',
   ],
 }

@@ -1,9 +1,6 @@
 import fs from 'node:fs'
 import { StagedBlocks, StagedRun, type StagedWrites } from './staged-writes.js'
 
-/** Bytes that a run of staged writes may have. */
-const RUN_SIZE = 64 << 10
-
 /** What stat(2) tells of a backing file. */
 export interface FileStat {
   readonly size: number
@@ -27,7 +24,6 @@ export class BackingFile {
   #fd: number
   #users = 0
   #staged: StagedWrites | undefined
-  #runBuffer: Buffer | undefined
   /** Size on disk, bytes; -1 until it is asked for. Nobody else changes the file. */
   #diskSize = -1
   /** Of a file in memory, milliseconds since the epoch. */
@@ -104,8 +100,7 @@ export class BackingFile {
   /** The next writes are staged as long as they follow each other; any other flushes them. */
   stageRun(): void {
     if (this.#staged !== undefined) return
-    this.#runBuffer ??= Buffer.allocUnsafeSlow(RUN_SIZE)
-    this.#staged = new StagedRun(this.#sizeOnDisk(), this.#runBuffer)
+    this.#staged = new StagedRun(this.#sizeOnDisk())
   }
 
   /** Writes what is staged, and stages no more. Throws a system error; then everything is still staged, and may be on disk in part. */

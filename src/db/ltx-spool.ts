@@ -4,8 +4,12 @@ import path from 'node:path'
 /** LTX files up to this size (bytes) stay in memory until the log has them; larger ones are streamed to a file. */
 export const MEMORY_LIMIT = 1 << 20
 const FILE_MODE = 0o644
-/** Bytes that the spool keeps between two files. */
+/** Bytes that a file begins with. */
 const SMALL_BUFFER = 16 << 10
+const NOTHING = Buffer.alloc(0)
+
+/** Memory of the last file that was small: one spool is used at a time, mostly. */
+let spareBuffer: Buffer<ArrayBuffer> | undefined
 
 /** Where finished LTX files go. The store keeps them safe; a database only says what exists. */
 export interface LtxSink {
@@ -28,7 +32,7 @@ export interface LtxSink {
  */
 export class LtxSpool {
   readonly #temporary: string
-  #buffer = Buffer.allocUnsafe(SMALL_BUFFER)
+  #buffer: Buffer<ArrayBuffer> = NOTHING
   #used = 0
   #fd: number | undefined
 
@@ -100,10 +104,16 @@ export class LtxSpool {
 
   #empty(): void {
     this.#used = 0
-    if (this.#buffer.length > SMALL_BUFFER) this.#buffer = Buffer.allocUnsafe(SMALL_BUFFER)
+    if (this.#buffer.length === SMALL_BUFFER) spareBuffer = this.#buffer
+    this.#buffer = NOTHING
   }
 
   #makeRoom(length: number): void {
+    if (this.#buffer.length === 0 && length <= SMALL_BUFFER) {
+      this.#buffer = spareBuffer ?? Buffer.allocUnsafeSlow(SMALL_BUFFER)
+      spareBuffer = undefined
+      return
+    }
     if (this.#used + length <= MEMORY_LIMIT && this.#fd === undefined) {
       const larger = Buffer.allocUnsafe(Math.min(MEMORY_LIMIT, 2 * (this.#used + length)))
       larger.set(this.#buffer.subarray(0, this.#used))

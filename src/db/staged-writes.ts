@@ -1,9 +1,18 @@
+import assert from 'node:assert/strict'
+
 /** Bytes of a block that is held in memory. */
 const BLOCK_SIZE = 4096
 /** Blocks that are kept for the next use instead of being freed: 2 MiB. */
 const SPARE_BLOCKS = 512
 
+/** Bytes that a run may have. */
+const RUN_SIZE = 64 << 10
+/** Runs that are kept so: as many databases are written to at the same time, not all that are open. */
+const SPARE_RUNS = 8
+
+const NOTHING = Buffer.alloc(0)
 const spareBlocks: Buffer[] = []
+const spareRuns: Buffer[] = []
 
 /** Writes to a file that are held in memory for now. */
 export interface StagedWrites {
@@ -107,15 +116,14 @@ export class StagedBlocks implements StagedWrites {
 
 /** Writes that follow each other without a gap, up to a number of bytes. */
 export class StagedRun implements StagedWrites {
-  readonly #buffer: Buffer
+  #buffer = spareRuns.pop() ?? Buffer.allocUnsafeSlow(RUN_SIZE)
   readonly #below: number
   #start = 0
   #length = 0
 
-  /** `below` is the size of the file below; `buffer` is used until `drop`. */
-  constructor(below: number, buffer: Buffer) {
+  /** `below` is the size of the file below. */
+  constructor(below: number) {
     this.#below = below
-    this.#buffer = buffer
   }
 
   get size(): number {
@@ -161,6 +169,9 @@ export class StagedRun implements StagedWrites {
   }
 
   drop(): void {
+    assert(this.#buffer.length === RUN_SIZE, "a run is dropped once: its memory is somebody else's then")
+    if (spareRuns.length < SPARE_RUNS) spareRuns.push(this.#buffer)
+    this.#buffer = NOTHING
     this.#length = 0
   }
 }

@@ -1,4 +1,4 @@
-import { Agent, Client, type Dispatcher, H2CClient } from 'undici'
+import type { Agent, Client, Dispatcher, H2CClient } from 'undici'
 
 /** PEM texts. */
 export interface TlsMaterial {
@@ -14,12 +14,15 @@ export interface Timeouts {
   readonly headersMs: number
 }
 
-/** How this process calls nodes: with the cluster's token, and over TLS where their address begins with https. */
+/**
+ * How this process calls nodes: with the cluster's token, and over TLS where their address begins with https. undici comes with the first
+ * call: a node that follows nobody would keep its 8 MB for nothing.
+ */
 export class PeerAccess {
   /** For requests that `http2` clients make. */
   readonly headers: Readonly<Record<string, string>>
   readonly #connect: { ca?: string; cert?: string; key?: string }
-  readonly #agent: Agent
+  #agent: Agent | undefined
 
   constructor({ token, tls }: { readonly token: string | undefined; readonly tls: TlsMaterial | undefined }) {
     const { ca, cert, key } = tls ?? {}
@@ -29,7 +32,6 @@ export class PeerAccess {
       ...(cert !== undefined && { cert }),
       ...(key !== undefined && { key }),
     }
-    this.#agent = new Agent({ connect: this.#connect })
   }
 
   /** A request over HTTP/1.1, with undici's errors. */
@@ -38,11 +40,14 @@ export class PeerAccess {
     options: Omit<Dispatcher.RequestOptions, 'origin' | 'path' | 'headers'> & { headers?: Record<string, string> },
   ): Promise<Dispatcher.ResponseData> {
     const headers = { ...options.headers, ...this.headers }
+    const { Agent } = await import('undici')
+    this.#agent ??= new Agent({ connect: this.#connect })
     return await this.#agent.request({ ...options, origin: url.origin, path: url.pathname + url.search, headers })
   }
 
   /** A connection of its own that speaks HTTP/2: with prior knowledge in clear text, negotiated over TLS. Whoever asks for it ends it. */
-  http2(origin: string, { connectMs, headersMs }: Timeouts): Client | H2CClient {
+  async http2(origin: string, { connectMs, headersMs }: Timeouts): Promise<Client | H2CClient> {
+    const { Client, H2CClient } = await import('undici')
     // The body's clock would go on while nobody reads, because a transaction takes long to apply.
     const timeouts = { bodyTimeout: 0, headersTimeout: headersMs }
     if (!origin.startsWith('https:')) return new H2CClient(origin, { ...timeouts, connect: { timeout: connectMs } })
@@ -50,6 +55,6 @@ export class PeerAccess {
   }
 
   async close(): Promise<void> {
-    await this.#agent.destroy()
+    await this.#agent?.destroy()
   }
 }

@@ -50,7 +50,7 @@ export async function openStream(
   positions: PositionMap,
   signal: AbortSignal,
 ): Promise<OpenedStream> {
-  const client = access.http2(new URL(url).origin, { connectMs: silenceMs, headersMs: silenceMs })
+  const client = await access.http2(new URL(url).origin, { connectMs: silenceMs, headersMs: silenceMs })
   try {
     const query = filter.length === 0 ? '' : `?filter=${encodeURIComponent(filter.join(','))}`
     const { statusCode, headers, body } = await client.request({
