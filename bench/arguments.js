@@ -3,14 +3,14 @@ import { parseArgs } from 'node:util'
 import { workloads } from './workloads.js'
 
 /** What is measured besides the workloads. */
-export const EXTRAS = ['footprint', 'load', 'growing-wal', 'replication', 'proxy', 'large']
+export const EXTRAS = ['footprint', 'load', 'growing-wal', 'replication', 'proxy', 'backup', 'large']
 
 export const usage = `Usage: npm run bench -- [--quick] [--only NAME ...] [--dir NAME=PATH ...] [--json FILE] [--svg DIR]
 
   --quick          short rounds and no slow workloads, done within three minutes
   --only NAME      only these: ${workloads.map(({ name }) => name).join(', ')},
                    footprint (idle), load (memory and processor under a writer), growing-wal (a WAL of 1 GB; not with --quick),
-                   replication (two nodes), proxy, large (not part of a usual run: a database of 10 GB, which takes minutes and twice the space)
+                   replication (two nodes), proxy, backup, large (not part of a usual run: a database of 10 GB, which takes minutes and twice the space)
   --large-size GB  another size for large
   --dir NAME=PATH  compare these directories instead (the first is what the others are compared with), for instance
                    --dir native=/var/tmp --dir litefs=/litefs --dir nfs=/mnt/nfs; databases are made in them and removed again

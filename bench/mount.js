@@ -13,8 +13,8 @@ export const litefsScript = fileURLToPath(new URL('../dist/cli/main.js', import.
  * It gets a process group of its own: Ctrl-C reaches us alone, and we stop it in order.
  *
  * @param {string} directory an existing directory on the disk the data shall be on; starts again on what is there
- * @param {{ command?: string[], env?: NodeJS.ProcessEnv, timeoutMs?: number, fuse?: object, data?: object, lease?: object, proxy?: object }} [options]
- *   `command`: the application to supervise; `timeoutMs`: for the start, and for the stop; `fuse`, `data`, `lease`, `proxy`: more keys of
+ * @param {{ command?: string[], env?: NodeJS.ProcessEnv, timeoutMs?: number, fuse?: object, data?: object, lease?: object, proxy?: object, backup?: object }} [options]
+ *   `command`: the application to supervise; `timeoutMs`: for the start, and for the stop; `fuse`, `data`, `lease`, `proxy`, `backup`: more keys of
  *   these sections of the configuration
  */
 export async function startMount(directory, options = {}) {
@@ -26,6 +26,7 @@ export async function startMount(directory, options = {}) {
     data = {},
     lease = {},
     proxy = {},
+    backup = {},
   } = options
   const mountPath = path.join(directory, 'mount')
   const dataPath = path.join(directory, 'data')
@@ -36,6 +37,7 @@ export async function startMount(directory, options = {}) {
     http: { addr: '127.0.0.1:0' },
     lease: { type: 'static', candidate: true, ...lease },
     proxy,
+    backup,
   }
   await mkdir(mountPath, { recursive: true })
   await writeFile(configPath, JSON.stringify(config))

@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, statfs, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { readArguments, usage } from './arguments.js'
+import { backupText, measureBackup } from './backup.js'
 import { writeCharts } from './charts.js'
 import { measureFootprint } from './footprint.js'
 import { measureGrowingWal } from './growing-wal.js'
@@ -77,6 +78,17 @@ async function benchProxy({ timing }, cleanups, signal) {
   return figures
 }
 
+async function benchBackup({ replicatedBytes, timing }, cleanups, signal) {
+  const base = await mkdtemp(path.join(os.tmpdir(), 'litefs-bench-'))
+  cleanups.push(async () => {
+    for (const name of ['with', 'without']) await removeDirectory(path.join(base, name))
+    await removeDirectory(base)
+  })
+  const figures = await measureBackup(base, { bytes: replicatedBytes, ...timing, signal })
+  console.log(`\n${backupText(figures)}`)
+  return figures
+}
+
 async function benchLarge({ largeBytes, timing }, cleanups, signal) {
   const base = await mkdtemp(path.join(os.tmpdir(), 'litefs-bench-'))
   cleanups.push(() => removeDirectory(base))
@@ -90,18 +102,20 @@ async function benchLarge({ largeBytes, timing }, cleanups, signal) {
 async function bench(options, cleanups, signal) {
   printHeader(options.timing)
   const own = options.directories.length === 0
-  const alone = ['replication', 'proxy', 'large']
+  const alone = ['replication', 'proxy', 'backup', 'large']
   const isUsual = (name) => !alone.includes(name)
   const wantsUsual = options.only.length === 0 || options.only.some(isUsual)
   const usual = wantsUsual ? await benchUsual(options, cleanups, signal) : { workloads: [] }
   const replication =
     own && options.wants('replication') ? await benchReplication(options, cleanups, signal) : undefined
   const proxy = own && options.wants('proxy') ? await benchProxy(options, cleanups, signal) : undefined
+  const backup =
+    own && options.wants('backup', { slow: true }) ? await benchBackup(options, cleanups, signal) : undefined
   const large = options.largeBytes > 0 ? await benchLarge(options, cleanups, signal) : undefined
   const date = new Date().toISOString()
   if (options.json) {
     const machine = { node: process.version, kernel: os.release(), cpus: os.cpus().map(({ model }) => model) }
-    const document = { date, machine, timing: options.timing, ...usual, replication, proxy, large }
+    const document = { date, machine, timing: options.timing, ...usual, replication, proxy, backup, large }
     await writeFile(options.json, `${JSON.stringify(document, null, 2)}\n`)
   }
   if (options.svg) await writeCharts(options.svg, usual, [commandText(), `${date.slice(0, 10)}, ${machineText()}`])
