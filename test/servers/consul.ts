@@ -2,26 +2,32 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
+import { getIn } from '../system/namespaces.js'
 import { unpackedPackage } from './debian-package.js'
-import { freePorts, type ServerProcess, startServer, type Teardown } from './process.js'
+import { freePorts, HERE, type ServerPlace, type ServerProcess, startServer, type Teardown } from './process.js'
 
 export interface RunningConsul {
   readonly port: number
+  readonly url: string
   /** Where it speaks TLS; 0 when it does not. */
   readonly tlsPort: number
   /** Ends it; `start` starts it again, with nothing in it. */
   stop(): Promise<void>
   start(): Promise<void>
+  /** Sends it a signal that it lives through. */
+  signal(name: 'SIGSTOP' | 'SIGCONT'): void
 }
 
 /**
  * @param extra of the agent's configuration, e.g. `{ acl: {...} }`; the agent has nothing on disk
  * @param tls files for its HTTPS port
+ * @param place without `tls` and tokens
  */
 export async function startConsul(
   t: Teardown,
   extra: object = {},
   tls?: { ca: string; cert: string; key: string },
+  { address, via }: ServerPlace = HERE,
 ): Promise<RunningConsul> {
   const program = path.join(await unpackedPackage('consul', 'bullseye'), 'usr/bin/consul')
   const directory = await mkdtemp(path.join(os.tmpdir(), 'litefs-consul-'))
@@ -30,7 +36,7 @@ export async function startConsul(
   const tlsPort = tls === undefined ? 0 : https
   const config = {
     bind_addr: '127.0.0.1',
-    client_addr: '127.0.0.1',
+    client_addr: address,
     // As long as a lease lasts at least: 10 s by default.
     session_ttl_min: '1s',
     disable_update_check: true,
@@ -38,21 +44,29 @@ export async function startConsul(
     ...(tls !== undefined && { ca_file: tls.ca, cert_file: tls.cert, key_file: tls.key }),
     ...extra,
   }
+  const url = `http://${address}:${http}`
   const file = path.join(directory, 'agent.json')
   await writeFile(file, JSON.stringify(config))
   let running: ServerProcess | undefined
   const start = async () => {
     const isReady = async () => {
-      const answer = await fetch(`http://127.0.0.1:${http}/v1/status/leader`)
+      const get = async (where: string) => {
+        if (via.length > 0) return await getIn(via, `${url}${where}`)
+        return await (await fetch(`${url}${where}`, { headers: tokenIn(extra) })).text()
+      }
       // It leads before it has registered itself, and no session can be made until then.
-      const leads = answer.ok && (await answer.json()) !== ''
-      const nodes = await fetch(`http://127.0.0.1:${http}/v1/catalog/nodes`, { headers: tokenIn(extra) })
-      return leads && nodes.ok && ((await nodes.json()) as unknown[]).length > 0
+      const leads = (await get('/v1/status/leader')).trim() !== '""'
+      return leads && (JSON.parse(await get('/v1/catalog/nodes')) as unknown[]).length > 0
     }
-    running = await startServer(t, [program, 'agent', '-dev', '-log-level=warn', `-config-file=${file}`], isReady)
+    const words = ['agent', '-dev', '-log-level=warn', `-config-file=${file}`]
+    running = await startServer(t, [...via, program, ...words], isReady)
   }
   await start()
-  return { port: http, tlsPort, start, stop: async () => await running?.stop() }
+  const signal = (name: NodeJS.Signals) => {
+    if (running === undefined || !process.kill(running.pid, name))
+      throw new Error(`Cannot send ${name}: Consul does not run`)
+  }
+  return { port: http, url, tlsPort, start, stop: async () => await running?.stop(), signal }
 }
 
 function tokenIn(extra: { acl?: { tokens?: { master?: string } } }): Record<string, string> {

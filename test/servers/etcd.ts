@@ -4,7 +4,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { Agent, request } from 'undici'
 import { getIn } from '../system/namespaces.js'
-import { freePorts, type ServerProcess, startServer, type Teardown } from './process.js'
+import { freePorts, HERE, type ServerPlace, type ServerProcess, startServer, type Teardown } from './process.js'
 
 export interface RunningEtcd {
   readonly port: number
@@ -18,19 +18,11 @@ export interface RunningEtcd {
   signal(name: 'SIGSTOP' | 'SIGCONT'): void
 }
 
-/** Where it listens, and the words that run a command there. */
-export interface EtcdPlace {
-  readonly address: string
-  readonly via: readonly string[]
-}
-
-const HERE: EtcdPlace = { address: '127.0.0.1', via: [] }
-
 /** @param tls files; clients then need a certificate of the same authority */
 export async function startEtcd(
   t: Teardown,
   tls?: { ca: string; cert: string; key: string; pem: { ca: string; cert: string; key: string } },
-  { address, via }: EtcdPlace = HERE,
+  { address, via }: ServerPlace = HERE,
 ): Promise<RunningEtcd> {
   const directory = await mkdtemp(path.join(os.tmpdir(), 'litefs-etcd-'))
   t.teardown(() => rm(directory, { recursive: true, force: true }))

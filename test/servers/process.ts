@@ -14,6 +14,14 @@ export interface ServerProcess {
   stop(signal?: NodeJS.Signals): Promise<void>
 }
 
+/** Where a server listens, and the words that run a command there. */
+export interface ServerPlace {
+  readonly address: string
+  readonly via: readonly string[]
+}
+
+export const HERE: ServerPlace = { address: '127.0.0.1', via: [] }
+
 export interface Teardown {
   teardown(callback: () => Promise<void> | void): void
 }

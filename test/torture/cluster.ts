@@ -1,4 +1,4 @@
-// Nodes on a network of their own with a lease in a real etcd, each with a disk that can fail and with applications that work on its mount.
+// Nodes on a network of their own with a lease in a real etcd or Consul, each with a disk that can fail and with applications that work on its mount.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
@@ -10,7 +10,8 @@ import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { listLtxDirectory } from '../../src/db/ltx-directory.js'
 import { rebuildDatabase } from '../../src/db/ltx-rebuild.js'
-import { type RunningEtcd, startEtcd } from '../servers/etcd.js'
+import { startConsul } from '../servers/consul.js'
+import { startEtcd } from '../servers/etcd.js'
 import { FailingCalls } from '../system/failing-calls.js'
 import { litefsScript, type Mount, run, startMount } from '../system/harness.js'
 import { sqlite } from '../system/judges.js'
@@ -202,19 +203,51 @@ export async function logOf(file: string): Promise<Entry[]> {
 export interface Cluster {
   readonly network: Network
   readonly nodes: readonly Node[]
-  readonly store: RunningEtcd
+  readonly store: TorturedStore
   readonly heard: Heard
 }
 
+/** A lease store that is killed and stopped. Consul then has lost its data, etcd has not. */
+export interface TorturedStore {
+  /** Of `litefs.yml`. */
+  readonly lease: object
+  /** How long a lease can last when its holder is gone, milliseconds. */
+  readonly longestLeaseMs: number
+  stop(): Promise<void>
+  start(): Promise<void>
+  signal(name: 'SIGSTOP' | 'SIGCONT'): void
+}
+
+export const STORES = ['etcd', 'consul'] as const
+const KEY = 'torture/primary'
+const LOCK_DELAY_MS = 500
+
+async function startStore(t: Test, kind: (typeof STORES)[number], hub: Host): Promise<TorturedStore> {
+  const ttl = `${TTL_MS}ms`
+  if (kind === 'etcd') {
+    const server = await startEtcd(t, undefined, hub)
+    const lease = { type: 'etcd', etcd: { endpoints: [server.url], key: KEY, ttl } }
+    return { ...server, lease, longestLeaseMs: TTL_MS }
+  }
+  const server = await startConsul(t, {}, undefined, hub)
+  const lease = { type: 'consul', consul: { url: server.url, key: KEY, ttl, 'lock-delay': `${LOCK_DELAY_MS}ms` } }
+  return { ...server, lease, longestLeaseMs: 2 * TTL_MS + LOCK_DELAY_MS }
+}
+
+export interface ClusterOptions {
+  readonly count: number
+  readonly seed: number
+  readonly store: (typeof STORES)[number]
+}
+
 /** Starts the nodes, with the databases in all of them and nobody working on them. */
-export async function startCluster(t: Test, count: number, seed: number): Promise<Cluster> {
+export async function startCluster(t: Test, { count, seed, store: kind }: ClusterOptions): Promise<Cluster> {
   const network = await Network.build(t, count)
-  const store = await startEtcd(t, undefined, network.hub)
+  const store = await startStore(t, kind, network.hub)
   const base = await mkdtemp(path.join(os.tmpdir(), 'litefs-torture-'))
   t.teardown(() => rm(base, { recursive: true, force: true }))
   const lease = {
-    type: 'etcd',
-    etcd: { endpoints: [store.url], key: 'torture/primary', ttl: `${TTL_MS}ms` },
+    ...store.lease,
     'reconnect-delay': '50ms',
     'demote-delay': '3s',
   }

@@ -13,8 +13,10 @@ const usage = `npm run torture -- [options]
   --seed=N          of everything that is random (default: another one each time)
   --nodes=N         (default 3)
   --faults=A,B      these only: kill, pause, terminate, isolate, cut-store, cut-peers, mute, deafen, full-disk, failing-call, promote,
-                    kill-writer, store-kill, store-pause
+                    clock, kill-writer, store-kill, store-pause
+  --store=NAME      where the lease is: etcd, which is killed and has its data again, or consul, which has lost it (default etcd)
   --schedule=TEXT   these faults at these times, as a run prints them
+  --print           what the nodes printed goes to the file also when nothing failed
   --shrink          when it fails, leave out faults for as long as it still does, and print the shortest schedule`
 
 const test = fileURLToPath(new URL('torture.test.ts', import.meta.url))
@@ -28,9 +30,11 @@ const { values: options } = parseArgs({
     seconds: { type: 'string', default: '60' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     nodes: { type: 'string', default: '3' },
+    store: { type: 'string', default: 'etcd' },
     faults: { type: 'string' },
     schedule: { type: 'string' },
     shrink: { type: 'boolean', default: false },
+    print: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 })
@@ -50,7 +54,9 @@ async function run(schedule) {
       LITEFS_TEST_SECONDS: options.seconds,
       LITEFS_TEST_SEED: options.seed,
       TORTURE_NODES: options.nodes,
+      TORTURE_STORE: options.store,
       ...(options.faults !== undefined && { TORTURE_FAULTS: options.faults }),
+      ...(options.print && { TORTURE_PRINT: '1' }),
       ...(schedule !== undefined && { TORTURE_SCHEDULE: schedule }),
     },
   })
@@ -68,6 +74,7 @@ async function run(schedule) {
   for (const [line] of printed.matchAll(/^\s*# (?:\d+ faults;|n\d+: \d+ MB).*$|^\s*not ok \d+ - .*$/gm)) {
     console.log(line.trim().slice(0, 300))
   }
+  if (options.print) console.log(`see ${file}`)
   return { failed: code !== 0, schedule: happened, file }
 }
 
@@ -94,7 +101,7 @@ async function shrink(schedule) {
 }
 
 function command(schedule) {
-  const same = `--seed=${options.seed} --seconds=${options.seconds} --nodes=${options.nodes}`
+  const same = `--seed=${options.seed} --seconds=${options.seconds} --nodes=${options.nodes} --store=${options.store}`
   return `npm run torture -- ${same} --schedule='${schedule}'`
 }
 

@@ -9,13 +9,14 @@ import { contentHash, positionOf } from '../system/judges.js'
 import { eventually } from '../system/replicas.js'
 import { durationOf, seededRandom } from '../system/rounds.js'
 import { checkHistory } from './check-history.js'
-import { type Cluster, DATABASES, logOf, type Node, startCluster, TTL_MS } from './cluster.js'
+import { type Cluster, DATABASES, logOf, type Node, STORES, startCluster } from './cluster.js'
 import { type Heal, make } from './faults.js'
 import type { Trouble } from './history.js'
 import { FAULTS, type Fault, formatSchedule, parseSchedule, type Step, scheduleFaults } from './schedule.js'
 
 const DURATION_MS = durationOf(10_000)
 const NODES = Number(process.env['TORTURE_NODES'] ?? 3)
+const STORE = STORES.find((store) => store === (process.env['TORTURE_STORE'] ?? 'etcd'))
 /** Of each node, once all is healed. */
 const HEALED_COMMITS = 20
 const HEALED_MS = 60_000
@@ -28,7 +29,8 @@ t.test('what was acknowledged is there, whatever happens', async (t) => {
   const random = seededRandom(t)
   const steps = schedule(random)
   t.comment(`TORTURE_SCHEDULE='${formatSchedule(steps)}'`)
-  const cluster = await startCluster(t, NODES, random(SEED_LIMIT))
+  if (STORE === undefined) throw new Error(`Cannot start: TORTURE_STORE is none of ${STORES.join(', ')}`)
+  const cluster = await startCluster(t, { count: NODES, seed: random(SEED_LIMIT), store: STORE })
   for (const { writer, reader } of cluster.nodes) {
     writer.start()
     reader.start()
@@ -56,7 +58,8 @@ t.test('what was acknowledged is there, whatever happens', async (t) => {
       ` ${unexpected} that had failed are there`,
   )
   for (const node of cluster.nodes) t.comment(`${node.name}: ${await node.residentMb()} MB`)
-  if (!t.passing()) for (const { name, printed } of cluster.nodes) t.comment(`${name} printed:\n${printed}`)
+  if (!t.passing() || process.env['TORTURE_PRINT'] !== undefined)
+    for (const { name, printed } of cluster.nodes) t.comment(`${name} printed:\n${printed}`)
 })
 
 function schedule(random: (limit: number) => number): Step[] {
@@ -103,7 +106,7 @@ async function suffer(cluster: Cluster, step: Step, troubles: Trouble[]): Promis
   await heal()
   if (HARMLESS.includes(step.fault)) return
   // A node without its lease store, or whose peers stand still, cannot tell either whether it is followed.
-  const toMs = nowMs() + TTL_MS
+  const toMs = nowMs() + cluster.store.longestLeaseMs
   for (const { name } of cluster.nodes) {
     if (step.fault.startsWith('store-') || cluster.nodes[step.node]?.name === name)
       troubles.push({ node: name, fromMs, toMs })
