@@ -1,9 +1,10 @@
 import { RequestError } from './http/answers.js'
 import type { PrimaryView, Role, RoleControl, Serving, Standing } from './http/node-view.js'
 import type { PeerAccess } from './http/peer-access.js'
-import { call, type PeerStanding, standingOf } from './http/peers.js'
+import { call } from './http/peers.js'
+import { Judge } from './judge.js'
 import { Announcer } from './lease/announcer.js'
-import { compare, isAhead } from './lease/freshness.js'
+import type { Peers } from './lease/known-peers.js'
 import type { Lease, Leaser, NodeInfo, PrimaryInfo } from './lease/leaser.js'
 import { type RoleParts, RoleRunner } from './lease/role-runner.js'
 import type { RoleState, Term } from './lease/role-terms.js'
@@ -29,13 +30,8 @@ export interface NodeRolesOptions {
   readonly access: PeerAccess
 }
 
-/** How long all peers have to say where they stand, milliseconds. */
-const JUDGE_MS = 2000
 /** How long a node may take to become primary that is to, or to step down, milliseconds. */
 const CHANGE_MS = 15_000
-/** A node that is ahead and did not take the lease so often is not asked again. */
-const MAX_REFUSALS = 3
-
 /** The role of this node: what the lease says, done by the switch, and what people and other nodes ask of it. */
 export class NodeRoles implements RoleParts, RoleControl {
   self: NodeInfo
@@ -51,8 +47,7 @@ export class NodeRoles implements RoleParts, RoleControl {
   readonly #leaser: Leaser
   readonly #log: Log
   readonly #listeners = new Set<() => void>()
-  /** How often a node that was ahead did not take the lease. */
-  readonly #refusals = new Map<string, number>()
+  readonly #judge: Judge
   #told = ''
   #hasSynced = false
 
@@ -65,6 +60,9 @@ export class NodeRoles implements RoleParts, RoleControl {
     this.#leaser = leaser
     this.#log = log
     this.runner = new RoleRunner(leaser, this, log)
+    const { allowStale, access, epoch, identity } = options
+    const positions = () => roleSwitch.replica.positions()
+    this.#judge = new Judge({ allowStale, access, epoch, clusterId: () => identity.clusterId, positions, log })
     this.synced = new Promise((resolve) => {
       this.#onSynced = resolve
     })
@@ -74,7 +72,7 @@ export class NodeRoles implements RoleParts, RoleControl {
   start(advertiseUrl: string): void {
     this.self = { ...this.self, advertiseUrl }
     if (this.isCandidate) {
-      this.#announcer = new Announcer(this.#leaser, this.self, this.#log)
+      this.#announcer = new Announcer(this.#leaser, this.self, (nodes) => this.runner.remember(nodes), this.#log)
       this.#announcer.start()
     }
     this.runner.start()
@@ -238,30 +236,8 @@ export class NodeRoles implements RoleParts, RoleControl {
     return identity.isUnsynced && !allowStale ? "this node never had all of the cluster's data" : undefined
   }
 
-  async judge(term: Term, peers: readonly NodeInfo[], lease: Lease): Promise<string | undefined> {
-    if (this.#options.allowStale || peers.length === 0) return undefined
-    const own = await this.#switch.replica.positions()
-    const { access } = this.#options
-    const asked = await Promise.allSettled(peers.map(({ advertiseUrl }) => standingOf(access, advertiseUrl, JUDGE_MS)))
-    let fresher: { peer: NodeInfo; ahead: bigint } | undefined
-    for (const [i, answer] of asked.entries()) {
-      const peer = peers[i]
-      if (answer.status === 'rejected' || peer === undefined) continue
-      const { value } = answer
-      if (value.clusterId !== undefined && value.clusterId !== this.clusterId()) continue
-      if (value.epoch > term.epoch) {
-        this.epoch.remember(value.epoch)
-        return `${peer.hostname} has heard of a later lease (epoch ${value.epoch}) than this one (${term.epoch})`
-      }
-      const comparison = compare(own, value.positions)
-      if (comparison.apart.length > 0)
-        this.#log.warn(
-          `${peer.hostname} and this node have gone apart in ${comparison.apart.join(', ')}: it will follow`,
-        )
-      const better = isAhead(comparison) && this.#mayLead(peer, value)
-      if (better && comparison.ahead > (fresher?.ahead ?? 0n)) fresher = { peer, ahead: comparison.ahead }
-    }
-    return fresher === undefined ? undefined : await this.#give(fresher.peer, fresher.ahead, lease)
+  async judge(term: Term, peers: Peers, lease: Lease): Promise<string | undefined> {
+    return await this.#judge.judge(term, peers, lease)
   }
 
   fence(untilMs: number): void {
@@ -281,6 +257,7 @@ export class NodeRoles implements RoleParts, RoleControl {
   }
 
   async follow(primary: PrimaryInfo | undefined): Promise<void> {
+    if (primary !== undefined) this.#judge.forgive()
     await this.#switch.follow(primary)
     this.#tellChange()
   }
@@ -296,22 +273,6 @@ export class NodeRoles implements RoleParts, RoleControl {
   #promoteItself(): void {
     this.#log.info('node is a candidate, automatically promoting to primary')
     this.promote().catch((error: Error) => this.#log.warn(`cannot promote this node: ${describeError(error)}`))
-  }
-
-  #mayLead({ nodeId }: NodeInfo, { isCandidate, isSynced }: PeerStanding): boolean {
-    return isCandidate && isSynced && (this.#refusals.get(nodeId ?? '') ?? 0) < MAX_REFUSALS
-  }
-
-  /** Resolves to why this node leaves the lease to that one, whether or not that has taken it: then it stands itself. */
-  async #give({ hostname, advertiseUrl, nodeId = '' }: NodeInfo, ahead: bigint, lease: Lease): Promise<string> {
-    const why = `${hostname} is ahead of this node by ${ahead} transactions`
-    try {
-      await call(this.#options.access, advertiseUrl, `/lease?id=${encodeURIComponent(lease.id)}`, CHANGE_MS)
-      return why
-    } catch (error) {
-      this.#refusals.set(nodeId, (this.#refusals.get(nodeId) ?? 0) + 1)
-      return `${why}, and has not taken the lease: ${describeError(error)}`
-    }
   }
 
   async #handTo(nodeId: string, standAfterMs: number): Promise<boolean> {

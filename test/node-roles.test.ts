@@ -64,7 +64,7 @@ async function peerOf(change: TestNode['change']): Promise<NodeInfo> {
 }
 
 const judged = (roles: NodeRoles, peers: NodeInfo[], epoch = lease.epoch) =>
-  roles.judge({ ...lease, epoch }, peers, lease)
+  roles.judge({ ...lease, epoch }, { announced: peers, remembered: [] }, lease)
 
 t.test('a candidate that is ahead gets the lease', async (t) => {
   const asked: string[] = []
@@ -77,6 +77,18 @@ t.test('a candidate that is ahead gets the lease', async (t) => {
   t.strictSame(asked, ['take the lease'])
 })
 
+t.test('so does one that the lease store has forgotten, and that is offered it once', async (t) => {
+  let asked = 0
+  const peer = await peerOf(async () => {
+    asked++
+  })
+  const roles = nodeAt(t, 4n)
+  const judge = () => roles.judge(lease, { announced: [], remembered: [peer] }, lease)
+  t.equal(await judge(), 'peer is ahead of this node by 3 transactions')
+  t.equal(await judge(), undefined, 'it has not become the primary')
+  t.equal(asked, 1)
+})
+
 t.test('one that does not take it is offered it three times', async (t) => {
   let asked = 0
   const peer = await peerOf(async () => {
@@ -87,6 +99,15 @@ t.test('one that does not take it is offered it three times', async (t) => {
   for (let i = 0; i < 3; i++) t.match(await judged(roles, [peer]), /ahead .* has not taken the lease: .*503/)
   t.equal(await judged(roles, [peer]), undefined, 'a cluster with a primary that is behind is better than none')
   t.equal(asked, 3)
+})
+
+t.test('one that lies, and takes no lease, keeps nobody from leading', async (t) => {
+  const peer = await peerOf(async () => {})
+  const roles = nodeAt(t, 4n)
+  for (let i = 0; i < 3; i++) t.match(await judged(roles, [peer]), /ahead of this node/)
+  t.equal(await judged(roles, [peer]), undefined)
+  await roles.follow({ ...peer, epoch: 6n })
+  t.match(await judged(roles, [peer]), /ahead of this node/, 'once there was a primary it may be true')
 })
 
 t.test(

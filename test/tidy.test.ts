@@ -53,7 +53,8 @@ const importTable: Record<string, string[]> = {
   halt: ['apply', 'fence', 'fuse', 'http', 'replication', 'mount', 'db', 'ltx', 'monotonic', 'log'],
   'role-switch': ['halt', 'replica', 'apply', 'fence', 'open-writes', 'lease', 'http', 'replication', 'mount', 'log'],
   successor: ['lease', 'replication', 'monotonic', 'log'],
-  'node-roles': ['successor', 'role-switch', 'lease', 'http', 'replication', 'store', 'log'],
+  judge: ['lease', 'http', 'log'],
+  'node-roles': ['judge', 'successor', 'role-switch', 'lease', 'http', 'replication', 'store', 'log'],
   'local-node': ['mount', 'http', 'replication', 'import', 'db', 'ltx'],
   'primary-backup': ['node-backup', 'backup', 'local-node', 'mount', 'config', 'log'],
   'open-roles':

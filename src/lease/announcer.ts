@@ -12,14 +12,16 @@ const WITHDRAW_MS = 2000
 export class Announcer {
   readonly #leaser: Leaser
   readonly #info: NodeInfo
+  readonly #onCandidates: (nodes: readonly NodeInfo[]) => void
   readonly #log: Log
   readonly #ending = new AbortController()
   #running: Promise<void> = Promise.resolve()
   #announcement: Announcement | undefined
 
-  constructor(leaser: Leaser, info: NodeInfo, log: Log) {
+  constructor(leaser: Leaser, info: NodeInfo, onCandidates: (nodes: readonly NodeInfo[]) => void, log: Log) {
     this.#leaser = leaser
     this.#info = info
+    this.#onCandidates = onCandidates
     this.#log = log
   }
 
@@ -47,6 +49,7 @@ export class Announcer {
         if (this.#announcement === undefined) this.#announcement = await this.#leaser.announce(this.#info, signal)
         else if (!(await this.#announcement.renew(signal))) this.#announcement = undefined
         if (this.#announcement !== undefined) pauseMs = this.#announcement.ttlMs / 3
+        this.#onCandidates(await this.#leaser.candidates(signal))
         failures = 0
       } catch (error) {
         if (signal.aborted) return

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { describeError, type Log } from '../log.js'
 import { monotonicMs } from '../monotonic.js'
+import { KnownPeers, type Peers } from './known-peers.js'
 import type { Lease, Leaser, NodeInfo, PrimaryInfo } from './leaser.js'
 import { next, SEEKING } from './role.js'
 import type { RoleEffect, RoleEvent, RoleState, Term } from './role-terms.js'
@@ -22,7 +23,7 @@ export interface RoleParts {
    * Asks other nodes how far they are, for a stated time at most. Resolves to why this node should not be primary now: one that is ahead, which
    * it names, or knows of a higher epoch than this one; undefined where it may be.
    */
-  judge(term: Term, peers: readonly NodeInfo[], lease: Lease): Promise<string | undefined>
+  judge(term: Term, peers: Peers, lease: Lease): Promise<string | undefined>
   /** Commits may be acknowledged until this moment of `monotonicMs`. */
   fence(untilMs: number): void
   /** Before this node is the primary: apply what has arrived, and let go of the databases. */
@@ -50,6 +51,7 @@ export class RoleRunner {
   readonly #parts: RoleParts
   readonly #log: Log
   readonly #ending = new AbortController()
+  readonly #peers: KnownPeers
   #state: RoleState = SEEKING
   #lease: Lease | undefined
   #timer: NodeJS.Timeout | undefined
@@ -61,6 +63,7 @@ export class RoleRunner {
     this.#leaser = leaser
     this.#parts = parts
     this.#log = log
+    this.#peers = new KnownPeers(() => parts.self.advertiseUrl)
   }
 
   get state(): RoleState {
@@ -79,6 +82,11 @@ export class RoleRunner {
     for (const effect of step.effects) this.#do(effect)
     if (!isOther) return
     for (const look of [...this.#waiting]) look()
+  }
+
+  /** Whoever else is asked where he stands, should this node get the lease. */
+  remember(nodes: readonly NodeInfo[]): void {
+    this.#peers.remember(nodes)
   }
 
   /** Resolves to true once the state is such; to false after `timeoutMs` milliseconds. */
@@ -178,6 +186,7 @@ export class RoleRunner {
     const { signal } = this.#ending
     const { self } = this.#parts
     const primary = await this.#leaser.primary(signal)
+    if (primary !== undefined && this.#leaser.name !== 'static') this.remember([primary])
     const foreign = await this.#foreign()
     const isSelf = primary?.advertiseUrl === self.advertiseUrl && this.#leaser.name !== 'static'
     const obstacle = primary === undefined ? await this.#obstacle() : undefined
@@ -198,14 +207,12 @@ export class RoleRunner {
     const unfit = this.#parts.unfit()
     if (isKnown && this.#parts.clusterId() === undefined) return 'this node has nothing of the cluster yet'
     if (unfit === undefined) return undefined
-    const others = await this.#others()
-    return others.length === 0 ? undefined : `${unfit}, and another candidate is there (${others[0]?.hostname})`
+    const [other] = (await this.#others()).announced
+    return other === undefined ? undefined : `${unfit}, and another candidate is there (${other.hostname})`
   }
 
-  async #others(): Promise<readonly NodeInfo[]> {
-    const { advertiseUrl } = this.#parts.self
-    const candidates = await this.#leaser.candidates(this.#ending.signal)
-    return candidates.filter((candidate) => candidate.advertiseUrl !== advertiseUrl)
+  async #others(): Promise<Peers> {
+    return this.#peers.beside(await this.#leaser.candidates(this.#ending.signal))
   }
 
   async #acquire(): Promise<RoleEvent> {
