@@ -155,14 +155,7 @@ export async function spool(chunks: AsyncIterable<Buffer>, directory: string): P
 
 function openTransaction({ data, path }: SourceTransaction): OpenLtxFile {
   if (data === undefined) return openLtxFile(path)
-  let at = 0
-  const read = (into: Uint8Array) => {
-    const piece = data.subarray(at, at + into.length)
-    into.set(piece)
-    at += piece.length
-    return piece.length
-  }
-  return { reader: new LtxDecoder({ read }), close: () => {} }
+  return { reader: new LtxDecoder(data), close: () => {} }
 }
 
 function headerOf(

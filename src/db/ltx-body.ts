@@ -25,16 +25,7 @@ export function readLtx<T>(body: LtxBody, read: (reader: LtxReader) => T): T {
 
 function decoderOf(file: Uint8Array): LtxDecoder {
   const bytes = Buffer.from(file.buffer, file.byteOffset, file.byteLength)
-  let position = 0
-  const source = {
-    read(into: Uint8Array) {
-      const count = Math.min(into.length, bytes.length - position)
-      into.set(bytes.subarray(position, position + count))
-      position += count
-      return count
-    },
-  }
-  return new LtxDecoder(source, { verifyPostApply: false, ...versionOf(bytes) })
+  return new LtxDecoder(bytes, { verifyPostApply: false, ...versionOf(bytes) })
 }
 
 /** Header and position after it, read without the pages. Throws LtxError and system errors. */

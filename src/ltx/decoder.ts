@@ -45,8 +45,8 @@ export class LtxDecoder implements LtxReader {
   #pageCount = 0
   #trailer: LtxTrailer | undefined
 
-  /** Reads the header. */
-  constructor(source: LtxSource, options: LtxDecoderOptions = {}) {
+  /** Reads the header. Bytes in memory must not change until all is read. */
+  constructor(source: LtxSource | Uint8Array, options: LtxDecoderOptions = {}) {
     this.#input = new LtxInput(source)
     const bytes = this.#input.take(HEADER_SIZE, 'header')
     this.#crc.update(bytes)

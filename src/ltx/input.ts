@@ -8,16 +8,26 @@ export interface LtxSource {
 
 const FIRST_CAPACITY = 16384
 
-/** Reads a source in pieces of asked sizes. Holds one buffer, as large as the largest piece asked for (16 KiB at least). */
+/**
+ * Reads a source in pieces of asked sizes. Holds one buffer, as large as the largest piece asked for (16 KiB at least); of bytes that are in memory
+ * it hands out parts, and copies nothing.
+ */
 export class LtxInput implements LtxSource {
-  readonly #source: LtxSource
-  #buffer = Buffer.allocUnsafe(FIRST_CAPACITY)
+  /** Undefined where all is in the buffer, which is somebody else's then. */
+  readonly #source: LtxSource | undefined
+  #buffer: Buffer
   #start = 0
   #end = 0
   #consumed = 0
 
-  constructor(source: LtxSource) {
-    this.#source = source
+  constructor(source: LtxSource | Uint8Array) {
+    if (source instanceof Uint8Array) {
+      this.#buffer = Buffer.from(source.buffer, source.byteOffset, source.length)
+      this.#end = source.length
+    } else {
+      this.#source = source
+      this.#buffer = Buffer.allocUnsafe(FIRST_CAPACITY)
+    }
   }
 
   /** Bytes taken so far: the file offset of the next one. */
@@ -53,6 +63,7 @@ export class LtxInput implements LtxSource {
 
   #fill(size: number): boolean {
     if (this.#end - this.#start >= size) return true
+    if (this.#source === undefined) return false
     this.#makeRoom(size)
     while (this.#end < size) {
       const bytes = this.#source.read(this.#buffer.subarray(this.#end))

@@ -81,13 +81,7 @@ export class IncomingFile {
       return { ...verified, body: { path: file } }
     }
     const bytes = Buffer.concat(this.#chunks)
-    let at = 0
-    const read = (into: Uint8Array) => {
-      const size = bytes.copy(into, 0, at)
-      at += size
-      return size
-    }
-    const decoder = new LtxDecoder({ read })
+    const decoder = new LtxDecoder(bytes)
     return { header: decoder.header, trailer: decoder.verify(), body: { bytes } }
   }
 

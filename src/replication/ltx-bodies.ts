@@ -37,7 +37,7 @@ export async function* ltxBytes(file: SingleLtx, options: BodyOptions): AsyncGen
     return
   }
   if (data !== undefined) {
-    yield* encodeFile(new LtxDecoder(sourceOf(data)), options)
+    yield* encodeFile(new LtxDecoder(data), options)
     return
   }
   const opened = openLtxFile(path)
@@ -96,17 +96,5 @@ async function* wholeFile(path: string): AsyncGenerator<Buffer, void> {
     }
   } finally {
     await file.close()
-  }
-}
-
-function sourceOf(data: Uint8Array) {
-  let at = 0
-  return {
-    read: (into: Uint8Array) => {
-      const piece = data.subarray(at, at + into.length)
-      into.set(piece)
-      at += piece.length
-      return piece.length
-    },
   }
 }

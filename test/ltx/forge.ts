@@ -129,7 +129,7 @@ export interface Read {
 }
 
 export function readLtx(bytes: Uint8Array, options: LtxDecoderOptions = {}, most?: number): Read {
-  const decoder = new LtxDecoder(sourceOf(bytes, most), options)
+  const decoder = new LtxDecoder(most === undefined ? bytes : sourceOf(bytes, most), options)
   const pages = [...mapPages(decoder)]
   return { decoder, pages }
 }
