@@ -41,6 +41,8 @@ export interface RoleParts {
 
 /** By chance, a pause that is to be spread is longer by up to this part of it. */
 const SPREAD = 0.5
+/** Lines that a node logs of its role without ever leading, or hearing a primary. */
+const MAX_TOLD = 100
 /** How long a node that was handed the lease may take to say so in the lease store, milliseconds. */
 const TAKE_OVER_MS = 5000
 const TAKE_OVER_LOOK_MS = 50
@@ -52,6 +54,8 @@ export class RoleRunner {
   readonly #log: Log
   readonly #ending = new AbortController()
   readonly #peers: KnownPeers
+  /** What was logged since this node last led, or heard a primary: the same again says nothing. */
+  readonly #told = new Set<string>()
   #state: RoleState = SEEKING
   #lease: Lease | undefined
   #timer: NodeJS.Timeout | undefined
@@ -76,6 +80,7 @@ export class RoleRunner {
 
   /** What has happened, wherever it was noticed. */
   tell(event: RoleEvent): void {
+    if (event.type === 'led' || event.type === 'renewed' || event.type === 'heard') this.#told.clear()
     const step = next(this.#state, event, monotonicMs())
     const isOther = step.state !== this.#state
     this.#state = step.state
@@ -129,7 +134,8 @@ export class RoleRunner {
   #do(effect: RoleEffect): void {
     switch (effect.do) {
       case 'log':
-        this.#log[effect.level](effect.message)
+        if (!this.#told.has(effect.message) && this.#told.size < MAX_TOLD) this.#log[effect.level](effect.message)
+        this.#told.add(effect.message)
         return
       case 'wake':
         this.#wake(effect.inMs * (effect.spread ? 1 + SPREAD * Math.random() : 1))

@@ -221,9 +221,10 @@ function found(primary: PrimaryInfo): RoleStep {
   }
 }
 
-/** There is no primary; `why` is told once. */
+/** There is no primary; `why` is told once. A store that fails each time for another reason is told of ever more rarely. */
 function without(state: In<'seeking'>, why: string, failures: number, level: 'warn' | 'error' = 'warn'): RoleStep {
-  const told: RoleEffect[] = why === state.why ? [] : [{ do: 'log', level, message: `no primary: ${why}` }]
+  const isTold = why !== state.why && (failures & (failures - 1)) === 0
+  const told: RoleEffect[] = isTold ? [{ do: 'log', level, message: `no primary: ${why}` }] : []
   return { state: { ...state, why }, effects: [...told, wake(pauseMs(failures))] }
 }
 

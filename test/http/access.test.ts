@@ -47,7 +47,10 @@ t.test('a token', async (t) => {
     return { status: statusCode, text: await body.text(), authenticate: answered['www-authenticate'] }
   }
   const guarded = ['GET /info', 'GET /databases', 'GET /peers', 'GET /events', 'GET /export?name=a', 'GET /nothing']
-  const changing = ['POST /import?name=a', 'POST /stream', 'POST /promote', 'POST /handoff', 'POST /halt', 'POST /tx']
+  const changing = ['import?name=a', 'stream', 'promote', 'handoff', 'halt', 'tx', 'demote', 'lease'].map(
+    (path) => `POST /${path}`,
+  )
+  changing.push('DELETE /halt?name=a&id=7')
   const wrong = [
     undefined,
     '',

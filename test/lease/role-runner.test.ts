@@ -4,6 +4,7 @@ import t from 'tap'
 import type { Lease, Leaser } from '../../src/lease/leaser.js'
 import { type RoleParts, RoleRunner } from '../../src/lease/role-runner.js'
 import { monotonicMs } from '../../src/monotonic.js'
+import { eventually } from '../system/replicas.js'
 import { node } from './backends.js'
 
 const CLUSTER = 'LFSC0123456789ABCDEF'
@@ -18,7 +19,7 @@ interface World {
 }
 
 /** A node alone at a lease store that has lost its data. */
-function start(world: World, soleFromMs: number): RoleRunner {
+function start(world: World, soleFromMs: number, failure?: Error): RoleRunner {
   let renewedAtMs = monotonicMs()
   const lease: Lease = {
     id: 'one',
@@ -58,7 +59,10 @@ function start(world: World, soleFromMs: number): RoleRunner {
     judge: async () => void world.did.push('judge') as undefined,
     fence: () => {},
     prepare: async () => {},
-    lead: async () => void world.did.push('lead'),
+    lead: async () => {
+      if (failure !== undefined) throw failure
+      world.did.push('lead')
+    },
     follow: async () => {},
     handOver: async () => false,
   }
@@ -82,6 +86,19 @@ t.test('after the store has lost its data, a lease of before may still be in for
   t.ok(world.renews > 0, 'the new one is kept meanwhile')
   t.equal(world.lines.filter((line) => line.includes('has lost its data')).length, 1)
   t.notMatch(world.lines.join(), /could not be renewed/)
+})
+
+t.test('a node that cannot lead says so once', async (t) => {
+  const world: World = { did: [], lines: [], renews: 0, lasts: 100 }
+  const runner = start(world, 0, new Error('the disk is full'))
+  t.teardown(() => runner.stop())
+  await eventually(
+    'a third attempt',
+    20_000,
+    async () => world.did.filter((what) => what === 'judge').length > 2 || undefined,
+  )
+  const lines = world.lines.filter((line) => line.includes('the disk is full'))
+  t.strictSame(lines, ['cannot be the primary: the disk is full'])
 })
 
 t.test('a lease that is lost while the node waits is none', async (t) => {

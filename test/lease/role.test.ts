@@ -154,6 +154,19 @@ t.test('stepping down, and standing again later', async (t) => {
   t.strictSame(play(demoted.state, [5000, nobody]).done, ['acquire'])
 })
 
+t.test('a store that fails each time for another reason floods no log', async (t) => {
+  let state: RoleState = SEEKING
+  const lines: string[] = []
+  for (let n = 0; n < 200; n++) {
+    const failed: RoleEvent = { type: 'storeFailed', reason: `garbage ${n}` }
+    const step = play(state, [5000 * n, { type: 'tick' }], [5000 * n + 1, failed])
+    state = step.state
+    lines.push(...told(step))
+  }
+  t.ok(lines.length > 1 && lines.length < 10, `${lines.length} lines`)
+  t.match(state, { why: /garbage 199/ }, 'the last reason is what is shown')
+})
+
 t.test('a lease that arrives after the end is given back', async (t) => {
   const { state, done } = play(SEEKING, [0, { type: 'stop' }], [1, { type: 'acquired', term, handed: false }])
   t.strictSame([state.kind, done], ['stopped', ['release']])
