@@ -28,7 +28,7 @@ export interface Info {
 }
 
 /** What a node of a cluster is started with beside its lease. */
-export type Equip = (place: Place) => Pick<MountOptions, 'args' | 'configExtra'>
+export type Equip = (place: Place) => Pick<MountOptions, 'args' | 'configExtra' | 'env'>
 
 interface PlaceOptions {
   readonly hostname: string
@@ -67,9 +67,15 @@ export class Place {
   async start(): Promise<void> {
     await mkdir(this.dir, { recursive: true })
     const lease = { ...this.#lease, hostname: this.hostname, 'advertise-url': this.url }
-    const { args = [], configExtra: more } = this.#equip(this)
+    const { args = [], configExtra: more, env } = this.#equip(this)
     const configExtra = { lease, http: { addr: new URL(this.url).host }, ...more }
-    this.#mount = await startMount(this.#t, { dataDir: this.dataDir, mountDir: this.dir, args, configExtra })
+    this.#mount = await startMount(this.#t, {
+      dataDir: this.dataDir,
+      mountDir: this.dir,
+      args,
+      configExtra,
+      ...(env && { env }),
+    })
   }
 
   async info(): Promise<Info> {
