@@ -14,12 +14,7 @@ export interface Claims {
   databases: readonly unknown[]
   isStatic: boolean
   advertiseUrl: string
-  backupUrl: string
-  /** Whether replicas begin with the backup. */
-  bootstrap: boolean
 }
-
-const BACKUP_URL = /^(?:s3:\/\/[^/]|abs:\/\/[^/@]+@[^/]|sftp:\/\/[^/]+\/.|file:\/\/\/.)/
 
 /** What each value allows by itself but not together with the others. */
 export function contradictions({
@@ -29,8 +24,6 @@ export function contradictions({
   databases,
   isStatic,
   advertiseUrl,
-  backupUrl,
-  bootstrap,
 }: Claims): Contradiction[] {
   const found: Contradiction[] = []
   if (fuseDir === '') found.push({ key: 'fuse.dir', message: 'found nothing, allowed: the path of the mount point' })
@@ -51,14 +44,6 @@ export function contradictions({
   if (isStatic && !candidate && advertiseUrl === '') {
     const message = 'found nothing, allowed on a replica: the address of the primary, as in http://primary:20202'
     found.push({ key: 'lease.advertise-url', message })
-  }
-  if (backupUrl !== '' && !BACKUP_URL.test(backupUrl)) {
-    const allowed = 's3://BUCKET/PATH, abs://ACCOUNT@CONTAINER/PATH, sftp://USER@HOST:PORT/PATH, file:///PATH'
-    // It may have a password.
-    found.push({ key: 'backup.url', message: `found something else, allowed: ${allowed}` })
-  }
-  if (bootstrap && backupUrl === '') {
-    found.push({ key: 'backup.bootstrap', message: 'found true, allowed with backup.url: the backup to begin with' })
   }
   if (advertiseUrl !== '' && !isHttpUrl(advertiseUrl)) {
     const message = `found ${JSON.stringify(advertiseUrl)}, allowed: an address, as in http://primary:20202`

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { accessProblems } from './access-rules.js'
+import { backupProblems, backupUrl } from './backup-rules.js'
 import { checkedDocument } from './checked-document.js'
 import { type Claims, contradictions } from './contradictions.js'
 import type { ConfigDocument } from './document.js'
@@ -73,6 +74,7 @@ export function parseConfig(source: string, file: string, env: Environment | und
     storeProblems(values),
     accessProblems(values),
     proxyProblems(values),
+    backupProblems(values),
   ]
   for (const { key, message } of rules.flat()) report.key(key, message)
   reportUnsetSecrets(document, source, expansion, report)
@@ -80,6 +82,7 @@ export function parseConfig(source: string, file: string, env: Environment | und
   report.throwIfAny()
 
   const config = configSchema.parse(document.values)
+  config.backup.url = backupUrl(config.backup)
   config.http['snapshot-timeout'] ||= config.data.retention
   const given = [...document.places].filter(([, { found }]) => found !== 'nothing').map(([key]) => key)
   const unbuilt = unbuiltKeys(given)
@@ -93,7 +96,6 @@ function claimsOf({ values }: ConfigDocument): Claims {
   const dataDir = valueAt(values, 'data', 'dir')
   const databases = valueAt(values, 'lease', 'databases')
   const advertiseUrl = valueAt(values, 'lease', 'advertise-url')
-  const backupUrl = valueAt(values, 'backup', 'url')
   return {
     fuseDir: typeof fuseDir === 'string' ? fuseDir : '/litefs',
     dataDir: typeof dataDir === 'string' ? dataDir : '/var/lib/litefs',
@@ -101,9 +103,6 @@ function claimsOf({ values }: ConfigDocument): Claims {
     databases: Array.isArray(databases) ? databases : [],
     isStatic: valueAt(values, 'lease', 'type') === 'static',
     advertiseUrl: typeof advertiseUrl === 'string' ? advertiseUrl : '',
-    // What LiteFS has there is the address of another kind of server.
-    backupUrl: typeof backupUrl === 'string' && valueAt(values, 'backup', 'type') === undefined ? backupUrl : '',
-    bootstrap: valueAt(values, 'backup', 'bootstrap') === true,
   }
 }
 

@@ -189,10 +189,13 @@ export const configSchema = section({
     'key-path': text('', 'SFTP: file of the private key of the user.'),
     passphrase: text('', 'SFTP: of the private key.'),
     'host-key': text('', 'SFTP: public key of the server, as in known_hosts. Empty takes any.'),
-    type: choice(['', 'file', 'litefs-cloud'], 'Of LiteFS; without effect.').prefault(''),
-    path: text('', 'Of LiteFS; without effect.'),
-    cluster: text('', 'Of LiteFS; without effect.'),
-    'auth-token': text('', 'Of LiteFS; without effect.'),
+    type: choice(
+      ['', 'file', 'litefs-cloud'],
+      'Of LiteFS. file: the directory in path, as url does with file://. litefs-cloud has been shut down.',
+    ).prefault(''),
+    path: text('', 'Of LiteFS: the directory of type file.'),
+    cluster: text('', 'Of LiteFS Cloud; without effect.'),
+    'auth-token': text('', 'Of LiteFS Cloud; without effect.'),
   }).prefault({}),
 
   log: section({

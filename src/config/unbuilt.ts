@@ -1,5 +1,5 @@
 /** Keys and sections that are read and checked but have no effect yet. Shorten this when a feature arrives. */
-const UNBUILT = ['strict-verify', 'backup.type', 'backup.path', 'backup.cluster', 'backup.auth-token']
+const UNBUILT = ['strict-verify', 'backup.cluster', 'backup.auth-token']
 
 /** Of the key paths that are in the file, those without effect, in the file's order. Sections themselves are left out. */
 export function unbuiltKeys(paths: Iterable<string>): string[] {

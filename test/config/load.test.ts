@@ -162,12 +162,26 @@ t.test('the example configuration', async (t) => {
   t.same(committed, JSON.parse(JSON.stringify(configJsonSchema())), 'the JSON Schema is up to date (npm run schema)')
 })
 
+t.test("LiteFS' keys of the backup", async (t) => {
+  const urlOf = (backup: string) => parseConfig(`${STATIC}backup: ${backup}`, 'f', {}).config.backup.url
+  t.equal(urlOf('{ type: file, path: /var/backups/a b }'), 'file:///var/backups/a%20b')
+  t.equal(urlOf('{ path: /var/backups }'), '', 'nothing without a type, as there')
+  t.throws(
+    () => urlOf('{ type: litefs-cloud, auth-token: hunter2 }'),
+    /litefs-cloud, a service that has been shut down, allowed: backup\.url/,
+  )
+  t.throws(() => urlOf('{ type: file }'), /backup\.path|a directory/)
+  t.throws(() => urlOf('{ type: file, path: /a, url: "file:///b" }'), /one of them/)
+  t.throws(() => urlOf('{ url: "http://a/b" }'), /found something else, allowed: s3:/)
+  t.throws(() => urlOf('{ bootstrap: true }'), /allowed with backup\.url/)
+})
+
 t.test('the values of a file', async (t) => {
   const text = [
     'exec: "run me"',
     'skip-sync: yes',
     'strict-verify: no',
-    'backup: { url: , path: x }',
+    'backup: { url: , cluster: x }',
     'data: { dir: 1e10, retention: 1.5h }',
     'http:',
     'proxy: { passthrough: ["/a/*", 7], read-timeout: 0 }',
@@ -185,7 +199,7 @@ t.test('the values of a file', async (t) => {
     tracing: { 'max-size': 16 },
   })
   t.equal(warnings.length, 1)
-  t.match(warnings[0], /: strict-verify, backup.path$/, 'only what has a value')
+  t.match(warnings[0], /: strict-verify, backup.cluster$/, 'only what has a value')
   t.same(parseConfig(`${STATIC}exec:\n  - cmd: a\n    if-candidate: true\n  - cmd: b`, 'f', {}).config.exec, [
     { cmd: 'a', 'if-candidate': true },
     { cmd: 'b', 'if-candidate': false },
