@@ -125,7 +125,7 @@ export class ReplicaDatabase {
   }
 
   async #applyPages(body: LtxBody, pageSize: number, busyTimeoutMs: number): Promise<void> {
-    this.#usedMs = Date.now()
+    this.#usedMs = performance.now()
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const session = await this.#openLog()
       if (session?.header.pageSize === pageSize) {
@@ -249,7 +249,7 @@ export class ReplicaDatabase {
     }
     const done = session.checkpointed || session.checkpoint()
     this.#reported = ''
-    if (Date.now() - this.#usedMs > IDLE_MS || (done && !isWalMode(session.header))) this.#leave()
+    if (performance.now() - this.#usedMs > IDLE_MS || (done && !isWalMode(session.header))) this.#leave()
     else this.#scheduleUpkeep()
   }
 }

@@ -36,10 +36,10 @@ t.test('what was acknowledged is there, whatever happens', async (t) => {
     reader.start()
   }
   const troubles = await happen(t, cluster, steps)
-  await goesOn(cluster)
-  for (const { writer, reader } of cluster.nodes) await Promise.all([writer.end(), reader.end()])
-  const primary = await primaryOf(cluster)
-  await settle(t, cluster, primary)
+  const primary = await healed(t, cluster).catch((error: unknown) => {
+    tell(t, cluster)
+    throw error
+  })
   t.strictSame(cluster.heard.problems, [], 'nothing that applications must never see')
   const logs = new Map<string, Awaited<ReturnType<typeof logOf>>>()
   for (const database of DATABASES) logs.set(database, await logOf(path.join(primary.dir, database)))
@@ -58,9 +58,22 @@ t.test('what was acknowledged is there, whatever happens', async (t) => {
       ` ${unexpected} that had failed are there`,
   )
   for (const node of cluster.nodes) t.comment(`${node.name}: ${await node.residentMb()} MB`)
-  if (!t.passing() || process.env['TORTURE_PRINT'] !== undefined)
-    for (const { name, printed } of cluster.nodes) t.comment(`${name} printed:\n${printed}`)
+  if (!t.passing() || process.env['TORTURE_PRINT'] !== undefined) tell(t, cluster)
 })
+
+/** The applications come to an end, and all nodes to the same. Gives the primary. */
+async function healed(t: Test, cluster: Cluster): Promise<Node> {
+  await goesOn(cluster)
+  for (const { writer, reader } of cluster.nodes) await Promise.all([writer.end(), reader.end()])
+  const primary = await primaryOf(cluster)
+  await settle(t, cluster, primary)
+  return primary
+}
+
+function tell(t: Test, { nodes, heard }: Cluster): void {
+  for (const problem of heard.problems) t.comment(`problem: ${problem}`)
+  for (const { name, printed } of nodes) t.comment(`${name} printed:\n${printed}`)
+}
 
 function schedule(random: (limit: number) => number): Step[] {
   const given = process.env['TORTURE_SCHEDULE']
@@ -95,7 +108,7 @@ async function happen(t: Test, cluster: Cluster, steps: readonly Step[]): Promis
   }
   await Promise.all(running.values())
   if (failure === undefined) return troubles
-  for (const { name, printed } of cluster.nodes) t.comment(`${name} printed:\n${printed}`)
+  tell(t, cluster)
   throw failure
 }
 

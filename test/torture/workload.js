@@ -23,6 +23,8 @@ let ended = false
 let count = 0
 let seq = 0
 let files = []
+/** What is worked on. */
+let current = ''
 process.stdin.on('end', () => {
   ended = true
 })
@@ -107,6 +109,7 @@ function chore({ db, database }, choice) {
 
 function write() {
   const file = files[below(files.length)]
+  current = file.database
   const choice = below(400)
   if (choice < 10) chore(file, choice)
   else commitOne(file)
@@ -137,6 +140,7 @@ function look({ sum, last, chain, database }) {
 async function read() {
   const file = files[below(files.length)]
   const { db, database } = file
+  current = database
   db.exec('BEGIN')
   try {
     const before = look(file)
@@ -166,7 +170,8 @@ while (!ended) {
   try {
     await turn()
   } catch (error) {
-    if (!EXPECTED.test(error.code)) say({ problem: `${writer} (${role}): ${error.code}: ${error.message}` })
+    if (!EXPECTED.test(error.code))
+      say({ problem: `${writer} (${role}), ${current}, ${new Date().toISOString()}: ${error.code}: ${error.message}` })
     // Connections to a mount that has gone stay dead; now and then a sound one is opened anew too.
     if (/^SQLITE_(IOERR|CANTOPEN|NOTADB|CORRUPT)/.test(error.code) || below(10) === 0) close()
     await pause(RETRY_MS)
