@@ -13,7 +13,7 @@ import { ask, startChild } from '../../bench/rounds.js'
 import { leastOf, slopeOf } from './slope.js'
 
 const usage = `npm run soak -- [options]
-  --seconds=N     (default 3600); below 300 nothing is judged
+  --seconds=N     (default 3600); below 1200 nothing is judged
   --databases=N   that are made, written and dropped all the time (default 40)
   --limit=MB      growth an hour that is a leak (default 20), once it is certain
   --json=FILE     all samples`
@@ -21,10 +21,10 @@ const usage = `npm run soak -- [options]
 const ROUND_MS = 1_000
 /** Samples of which the least counts: a minute, in which each heap is collected. */
 const GROUP = 30
-/** Of the run, before memory is looked at: code is compiled and caches are filled. */
-const WARM_UP = 1 / 3
-/** Shorter runs say nothing: heaps still grow to what they need. Seconds. */
-const LEAST_SECONDS = 300
+/** Before memory is judged, seconds: code is compiled, and what may be kept (local-node.ts: 64 MB of recent transactions) fills up. */
+const WARM_UP_SECONDS = 600
+/** Shorter runs say nothing. */
+const LEAST_SECONDS = 2 * WARM_UP_SECONDS
 const churnScript = fileURLToPath(new URL('churn.js', import.meta.url))
 
 const { values: options } = parseArgs({
@@ -100,7 +100,7 @@ function judge({ samples, sums }) {
   const judged = Number(options.seconds) >= LEAST_SECONDS
   if (judged && (sums.streamedBytes === 0 || sums.dropped === 0))
     throw new Error('Cannot judge the memory: the nodes had nothing to do')
-  const settled = samples.slice(Math.floor(samples.length * WARM_UP))
+  const settled = judged ? samples.filter(({ atMs }) => atMs > WARM_UP_SECONDS * 1000) : samples
   let steady = true
   for (const node of ['primary', 'replica']) {
     const points = settled.map((sample) => ({ atMs: sample.atMs, value: sample[node] / 1e6 }))
