@@ -18,6 +18,8 @@
 
 // A request found by epoll came earlier by the time it took to wake up: 10 us on one core, up to 60 us across two of a VM.
 #define WAKE_UP_NS 60000
+// The longest that a client takes between two requests of one commit: messages and timers wait for so long, and no longer.
+#define THINKING_NS 30000
 // Share of recent gaps within reach of a spin, as a moving average over about four of them, in 1/1024.
 #define REACH_ONE 1024
 #define REACH_SHIFT 2
@@ -214,6 +216,7 @@ static void serve(Device *device, bool woken) {
       }
       sched_yield();
       now = uv_hrtime();
+      if (now - device->answered_ns > THINKING_NS) break;
     } else if (errno == EINTR || errno == ENOENT) {
       now = uv_hrtime();
     } else {

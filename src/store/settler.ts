@@ -8,8 +8,12 @@ export type ReadWalIndex = (name: string) => Promise<WalIndexHeader | undefined>
 /** Pause before the first look, and the longest pause between two, milliseconds. */
 const FIRST_PAUSE_MS = 10
 const LONGEST_PAUSE_MS = 1000
-/** Looks without a pause after each transaction, and the pause between later ones, while a replica waits for it to become final. */
-const EAGER_LOOKS = 3
+/**
+ * While a replica waits for it: when to look after the write that was captured, milliseconds, for as long as timers are too coarse. The writer
+ * makes it final within some 50 microseconds, unless something else has its processor.
+ */
+const EAGER_LOOKS_MS: readonly number[] = [0.04, 0.1, 0.18, 0.3, 0.5]
+/** The pause between later ones. */
 const FOLLOWED_PAUSE_MS = 1
 
 /** What is asked of a database. */
@@ -40,7 +44,9 @@ export class Settler {
   #timer: NodeJS.Timeout | undefined
   #immediate: NodeJS.Immediate | undefined
   #pauseMs = FIRST_PAUSE_MS
-  #eagerLooks = 0
+  /** Eager looks that were taken, and since when they count. */
+  #eagerLooks = EAGER_LOOKS_MS.length
+  #addedMs = 0
   #looking = false
 
   constructor(readWalIndex: ReadWalIndex, log: Log, parts: SettlerParts) {
@@ -52,8 +58,10 @@ export class Settler {
   /** The database has a provisional transaction. */
   add(database: SettlingDatabase): void {
     this.#waiting.add(database)
-    if (this.#parts.following()) this.#eagerLooks = EAGER_LOOKS
-    else if (this.#scheduled) return
+    if (this.#parts.following()) {
+      this.#eagerLooks = 0
+      this.#addedMs = performance.now()
+    } else if (this.#scheduled) return
     this.#pauseMs = FIRST_PAUSE_MS
     this.hasten()
   }
@@ -95,12 +103,20 @@ export class Settler {
 
   #schedule(): void {
     const following = this.#parts.following()
-    if (following && this.#eagerLooks > 0) {
-      this.#eagerLooks--
-      this.#immediate = setImmediate(() => this.#look())
+    const eagerMs = following ? EAGER_LOOKS_MS[this.#eagerLooks] : undefined
+    if (eagerMs !== undefined) {
+      this.#eagerLooks++
+      this.#lookAt(this.#addedMs + eagerMs)
     } else {
       this.#timer = setTimeout(() => this.#look(), following ? FOLLOWED_PAUSE_MS : this.#pauseMs)
     }
+  }
+
+  #lookAt(dueMs: number): void {
+    this.#immediate = setImmediate(() => {
+      if (performance.now() >= dueMs) this.#look()
+      else this.#lookAt(dueMs)
+    })
   }
 
   #look(): void {
