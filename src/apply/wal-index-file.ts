@@ -100,6 +100,54 @@ export class WalIndexFile {
     return this.header()
   }
 
+  /**
+   * A passive checkpoint: has `copy` bring the frames after `from`, up to `to`, to the database file, as far as no reader needs what is there.
+   * Returns whether the database file has all frames then. What `copy` throws passes through, and the frames count as not copied.
+   */
+  backfill(copy: (header: WalIndexHeader, from: number, to: number) => void): boolean {
+    if (!ofdSetLock(this.#fd, 'write', WAL_CKPT_LOCK, 1)) return false
+    try {
+      const header = this.header()
+      if (!header.valid) return false
+      if (header.nBackfill >= header.mxFrame) return true
+      const to = this.#safeFrame(header)
+      // Readers in slot 0 use the database file as it is.
+      if (to <= header.nBackfill || !ofdSetLock(this.#fd, 'write', WAL_READ_LOCK, 1)) return false
+      try {
+        this.#makeRoom(to)
+        Atomics.store(this.#words, NBACKFILL_ATTEMPTED_OFFSET / 4, to)
+        copy(header, header.nBackfill, to)
+        Atomics.store(this.#words, NBACKFILL_OFFSET / 4, to)
+      } finally {
+        ofdSetLock(this.#fd, 'unlock', WAL_READ_LOCK, 1)
+      }
+      return to === header.mxFrame
+    } finally {
+      ofdSetLock(this.#fd, 'unlock', WAL_CKPT_LOCK, 1)
+    }
+  }
+
+  /** The page that a frame holds; it must be one of those up to mxFrame. */
+  pgno(frame: number): number {
+    return this.#table.pgno(frame)
+  }
+
+  /** The last frame up to which every reader reads, at least. A mark that nobody uses is moved out of the way, as SQLite does it. */
+  #safeFrame({ mxFrame, readMarks }: WalIndexHeader): number {
+    let safe = mxFrame
+    for (let slot = 1; slot < WAL_READ_LOCK_COUNT; slot++) {
+      const mark = readMarks[slot] ?? READ_MARK_UNUSED
+      if (safe <= mark) continue
+      if (!ofdSetLock(this.#fd, 'write', WAL_READ_LOCK + slot, 1)) {
+        safe = mark
+        continue
+      }
+      Atomics.store(this.#words, READ_MARKS_OFFSET / 4 + slot, slot === 1 ? safe : READ_MARK_UNUSED)
+      ofdSetLock(this.#fd, 'unlock', WAL_READ_LOCK + slot, 1)
+    }
+    return safe
+  }
+
   #restart(header: WalIndexHeader): void {
     const salt1 = (header.salt1 + 1) >>> 0
     const salt2 = randomBytes(4).readUInt32BE()

@@ -8,6 +8,7 @@ import type { WalIndexHeader } from '../sqlite/wal-index.js'
 import type { WalCursor } from '../sqlite/wal-scan.js'
 import { DatabaseLocks, retry } from './database-locks.js'
 import type { DatabasePaths } from './database-paths.js'
+import { copyFrames } from './frame-copy.js'
 import { FrameWriter } from './frame-writer.js'
 import { type ApplyOptions, openSqlite } from './sqlite-connection.js'
 import { WalIndexFile } from './wal-index-file.js'
@@ -33,7 +34,7 @@ interface SessionFiles {
 /**
  * A database with a write-ahead log, written to as SQLite's own writer would: readers go on reading what they see, and see the next
  * transaction when they begin the next one. From `open` to `close` it holds what a connection holds, SHARED on the database and on the
- * wal-index, so that the log stays and the journal mode with it. Recovery and checkpoints are left to a connection of SQLite.
+ * wal-index, so that the log stays and the journal mode with it. Recovery is left to a connection of SQLite.
  */
 export class WalSession {
   readonly #paths: DatabasePaths
@@ -110,15 +111,20 @@ export class WalSession {
 
   /**
    * Copies what readers allow of the log to the database, and cuts a large log when that was all. Returns whether nothing is left to copy.
-   * Throws SqliteError.
+   * Throws a system error, or SqliteError.
    */
   checkpoint(): boolean {
-    const done = this.#checkpoint('PASSIVE')
+    const { database, wal } = this.#files
+    const done = this.#index.backfill((header, from, to) => {
+      if (this.#options.sync) fs.fdatasyncSync(wal)
+      copyFrames({ database, wal, pageSize: this.#header.pageSize }, header, this.#index, { from, to })
+      if (this.#options.sync) fs.fdatasyncSync(database)
+    })
     const { mxFrame } = this.#index.header()
     this.#checkpointAt = done ? CHECKPOINT_FRAMES : mxFrame + CHECKPOINT_FRAMES
     // Where page 1 calls for a rollback journal, only a log with something in it tells new connections that there is one.
-    if (done && this.#header.readVersion === 2 && fs.fstatSync(this.#files.wal).size > LARGE_WAL)
-      this.#checkpoint('TRUNCATE')
+    if (done && this.#header.readVersion === 2 && fs.fstatSync(wal).size > LARGE_WAL)
+      this.#files.connection.pragma('wal_checkpoint(TRUNCATE)')
     return done
   }
 
@@ -215,15 +221,6 @@ export class WalSession {
     writeFully(this.#files.wal, encoded, 0)
     const view = new DataView(encoded.buffer)
     return { ...fields, s1: view.getUint32(24), s2: view.getUint32(28) }
-  }
-
-  #checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): boolean {
-    const [result] = this.#files.connection.pragma(`wal_checkpoint(${mode})`) as {
-      busy: number
-      log: number
-      checkpointed: number
-    }[]
-    return result !== undefined && result.busy === 0 && result.log === result.checkpointed
   }
 
   /** A page as of frame `mxFrame`. */

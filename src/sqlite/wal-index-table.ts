@@ -93,6 +93,12 @@ export class WalIndexTable {
     return 0
   }
 
+  /** The page that `frame` holds; it must be entered. */
+  pgno(frame: number): number {
+    const block = this.#block(frame)
+    return Number(block.pgnos[frame - block.before - 1])
+  }
+
   #block(frame: number): Block {
     const block = this.#blocks[blockOf(frame)]
     assert(block !== undefined, `the wal-index has room for frame ${frame}`)
