@@ -14,7 +14,7 @@ import { decodeName, decodeText, textSize, WireReader } from './wire.js'
 /** What a stream consists of: frames, and after an LTX frame the bytes of its file. */
 export type StreamItem =
   | Frame
-  /** The next bytes of the file; a view that is valid until the next item is asked for. */
+  /** The next bytes of the file, however its chunks are cut; a view that is valid until the next item is asked for. */
   | { readonly type: 'data'; readonly bytes: Buffer }
   /** The file is complete. */
   | { readonly type: 'dataEnd' }
@@ -22,12 +22,14 @@ export type StreamItem =
 const TYPE_SIZE = 4
 
 /**
- * Takes a stream apart as its bytes arrive, however they are cut. Holds less than one frame or chunk (64 KiB). Names are checked. What
- * one LTX file may weigh is not known here: the caller counts.
+ * Takes a stream apart as its bytes arrive, however they are cut. Holds less than one frame. Names are checked. What one LTX file may weigh
+ * is not known here: the caller counts.
  */
 export class FrameDecoder {
   readonly #reader = new WireReader()
   #inFile = false
+  /** Bytes of the chunk that have not arrived yet. */
+  #chunkRest = 0
   #ended = false
 
   /** Whether the bytes so far end where a frame ends: otherwise a connection that closes here was cut. */
@@ -48,11 +50,16 @@ export class FrameDecoder {
   }
 
   #nextChunk(): StreamItem | undefined {
-    const length = this.#reader.peek(0, 2)?.readUInt16BE(0)
-    if (length === undefined) return undefined
-    const chunk = this.#reader.take(2 + length)
-    if (chunk === undefined) return undefined
-    return length === 0 ? { type: 'dataEnd' } : { type: 'data', bytes: chunk.subarray(2) }
+    if (this.#chunkRest === 0) {
+      const length = this.#reader.take(2)?.readUInt16BE(0)
+      if (length === undefined) return undefined
+      if (length === 0) return { type: 'dataEnd' }
+      this.#chunkRest = length
+    }
+    const bytes = this.#reader.take(Math.min(this.#chunkRest, this.#reader.available))
+    if (bytes === undefined || bytes.length === 0) return undefined
+    this.#chunkRest -= bytes.length
+    return { type: 'data', bytes }
   }
 
   #nextFrame(): Frame | undefined {
