@@ -9,6 +9,7 @@
         "native/crc64.c",
         "native/device.c",
         "native/file.c",
+        "native/ltx-page.c",
         "native/lz4.c",
         "native/mount.c",
         "native/pool.c",

@@ -153,7 +153,7 @@ bool export_functions(napi_env env, napi_value exports, const Export *functions,
 
 NAPI_MODULE_INIT() {
   if (!register_checksum(env, exports) || !register_clock(env, exports) || !register_device(env, exports) ||
-      !register_file(env, exports) || !register_lz4(env, exports) || !register_mount(env, exports) ||
+      !register_file(env, exports) || !register_ltx_page(env, exports) || !register_lz4(env, exports) || !register_mount(env, exports) ||
       !register_pool(env, exports) || !register_write_files(env, exports))
     return NULL;
   return exports;

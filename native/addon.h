@@ -49,6 +49,7 @@ bool register_checksum(napi_env env, napi_value exports);
 bool register_clock(napi_env env, napi_value exports);
 bool register_device(napi_env env, napi_value exports);
 bool register_file(napi_env env, napi_value exports);
+bool register_ltx_page(napi_env env, napi_value exports);
 bool register_lz4(napi_env env, napi_value exports);
 bool register_mount(napi_env env, napi_value exports);
 bool register_pool(napi_env env, napi_value exports);

@@ -1,5 +1,6 @@
 // LZ4 blocks by the system's liblz4, which is looked up when the addon is loaded: nothing to build against, and a
 // system without it still runs.
+#include "lz4.h"
 #include "addon.h"
 
 #include <dlfcn.h>
@@ -25,6 +26,11 @@ static bool check_available(napi_env env) {
   if (available()) return true;
   throw_type(env, "liblz4.so.1 is not there");
   return false;
+}
+
+bool lz4_inflates(const uint8_t *block, size_t length, uint8_t *target, size_t target_length) {
+  if (!available() || length > INT_MAX || target_length > INT_MAX) return false;
+  return decompress((const char *)block, (char *)target, (int)length, (int)target_length) == (int)target_length;
 }
 
 static int capacity_of(size_t length) { return length > INT_MAX ? INT_MAX : (int)length; }

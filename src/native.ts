@@ -1,5 +1,4 @@
-import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
+import { addon, type FileToTake, type FileToWrite } from './addon.js'
 
 /** Kinds of record lock, in the words of fcntl(2). */
 export type LockType = 'read' | 'write' | 'unlock'
@@ -10,21 +9,6 @@ export interface HeldLock {
   start: number
   length: number
   pid: number
-}
-
-/** A file to be written whole: `data` must not change until the promise settles. */
-export interface FileToWrite {
-  path: string
-  /** Where it is written before it gets its name: a spare file, which is overwritten, or no file; on the same file system. */
-  via: string
-  data: Uint8Array
-}
-
-/** A file to be taken away. */
-export interface FileToTake {
-  path: string
-  /** Where it goes, on the same file system; empty to remove it. */
-  via: string
 }
 
 /** How long the device loop may busy-poll after a request, and stay away from the event loop, in microseconds. */
@@ -42,58 +26,6 @@ export interface DeviceLoop {
   /** Stops reading for good; closes nothing, and `onEnd` is not called. May be called twice, and from `onRequest`. */
   stop(): void
 }
-
-interface Addon {
-  crc64Update(state: Uint32Array, data: Uint8Array, start: number, end: number): void
-  crc64UpdateTable(state: Uint32Array, data: Uint8Array, start: number, end: number): void
-  crc64Variant(): string
-  bootMs(): number
-  pageChecksum(out: Uint32Array, index: number, pgno: number, data: Uint8Array, start: number, end: number): void
-  checksumPages(
-    fd: number,
-    pageSize: number,
-    firstPgno: number,
-    pageCount: number,
-    out: Uint32Array,
-    index: number,
-  ): Promise<number>
-  walChecksum(state: Uint32Array, data: Uint8Array, start: number, end: number, bigEndian: boolean): void
-  ofdSetLock(fd: number, type: number, start: number, length: number): boolean
-  ofdGetLock(fd: number, type: number, start: number, length: number): [number, number, number, number] | undefined
-  mapShared(fd: number, length: number, writable: boolean): ArrayBuffer
-  unmapShared(buffer: ArrayBuffer): void
-  openFuseDevice(): number
-  mount(source: string, target: string, type: string, flags: number, data: string): void
-  unmount(target: string, flags: number): void
-  socketPair(): [number, number]
-  receiveDescriptor(socket: number): number
-  startDevice(
-    fd: number,
-    request: Uint8Array,
-    reply: Uint8Array,
-    onRequest: (length: number) => number,
-    onEnd: (error: Error | undefined) => void,
-    spinMicros: number,
-    stayMicros: number,
-    latencyFd: number,
-  ): object
-  stopDevice(handle: object): void
-  writeDevice(fd: number, buffer: Uint8Array, length: number): number
-  writeFiles(files: FileToWrite[], withdrawn: Uint32Array): Promise<number[]>
-  writeFile(file: FileToWrite): number
-  withdrawFile(withdrawn: Uint32Array, index: number): void
-  takeFiles(files: FileToTake[], maxSize: number): Promise<number[]>
-  syncFileSystem(fd: number): Promise<void>
-  allocate(fd: number, offset: number, length: number): void
-  spreadSubdirectories(fd: number): boolean
-  lz4Available(): boolean
-  lz4Compress(source: Uint8Array, start: number, end: number, target: Uint8Array, at: number): number
-  lz4Decompress(source: Uint8Array, start: number, end: number, target: Uint8Array): number
-}
-
-// src/ and dist/ both lie directly below the package root, where node-gyp-build looks for build/ and prebuilds/.
-const load: (directory: string) => Addon = createRequire(import.meta.url)('node-gyp-build')
-const addon = load(fileURLToPath(new URL('..', import.meta.url)))
 
 /** F_RDLCK, F_WRLCK and F_UNLCK of the kernel's asm-generic/fcntl.h. */
 const LOCK_TYPES: Record<LockType, number> = { read: 0, write: 1, unlock: 2 }
@@ -312,6 +244,23 @@ export function syncFileSystem(fd: number): Promise<void> {
 /** Reserves `[offset, offset + length)` of a file, growing it (fallocate(2)); throws ENOSPC, EOPNOTSUPP and so on. */
 export function allocate(fd: number, offset: number, length: number): void {
   addon.allocate(fd, offset, length)
+}
+
+/**
+ * Reads a page of an LTX file, version 3: the page frame at the start of `source[start, end)`.
+ *
+ * @param crc the file's CRC-64 so far as [high, low]; updated in place
+ * @param target gets the page, of exactly this size
+ * @returns the bytes of the page frame; 0, with the CRC as it was, where it is not all there, is of another form or is damaged, or without liblz4
+ */
+export function ltxReadPage(
+  source: Uint8Array,
+  start: number,
+  end: number,
+  crc: Uint32Array,
+  target: Uint8Array,
+): number {
+  return addon.ltxReadPage(source, start, end, crc, target)
 }
 
 /** Whether the system's liblz4 was found; without it the other functions of LZ4 throw. */

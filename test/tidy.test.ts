@@ -22,7 +22,8 @@ const entries = [
 
 /** Who may import whom: each folder or file directly in src/, and what of ours it may import besides itself. */
 const importTable: Record<string, string[]> = {
-  native: [],
+  addon: [],
+  native: ['addon'],
   log: [],
   'log-output': ['log'],
   monotonic: ['native'],
@@ -36,7 +37,7 @@ const importTable: Record<string, string[]> = {
   config: [],
   exec: ['native', 'log'],
   db: ['ltx', 'sqlite', 'native', 'log'],
-  store: ['db', 'ltx', 'sqlite', 'native', 'log'],
+  store: ['db', 'ltx', 'sqlite', 'native', 'addon', 'log'],
   backup: ['db', 'ltx', 'native', 'log'],
   'backup-access': ['backup', 'config'],
   'node-backup': ['backup-access', 'backup', 'config', 'db', 'ltx', 'log'],

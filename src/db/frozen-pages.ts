@@ -68,12 +68,14 @@ function putMoved(frozen: FrozenPages, pgno: number, page: Buffer): void {
   if (place > 0) fs.readSync(keptFd, page, 0, pageSize, (place - 1) * pageSize)
 }
 
+/** One for all snapshots: handing a young typed array to the addon costs more than hashing a page. */
+const one = new Uint32Array(2)
+
 function addChecksum(sum: Uint32Array, pgno: number, page: Buffer): void {
   if (pgno === lockPage(page.length)) {
     page.fill(0)
     return
   }
-  const one = new Uint32Array(2)
   pageChecksum(one, 0, pgno, page, 0, page.length)
   sum[0] = (sum[0] ?? 0) ^ (one[0] ?? 0)
   sum[1] = (sum[1] ?? 0) ^ (one[1] ?? 0)

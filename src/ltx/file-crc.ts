@@ -1,4 +1,4 @@
-import { crc64Update } from '../native.js'
+import { crc64Update, ltxReadPage } from '../native.js'
 import { checksumFromHalves } from './checksum.js'
 
 // One for all files: handing a young typed array to the addon costs more than hashing a page.
@@ -16,6 +16,16 @@ export class FileCrc {
     crc64Update(state, data, 0, end)
     this.#hi = state[0]
     this.#lo = state[1]
+  }
+
+  /** Adds the page frame at the start of `source[start, end)` and inflates it; see ltxReadPage for what it returns. */
+  readPage(source: Uint8Array, start: number, end: number, page: Uint8Array): number {
+    state[0] = this.#hi
+    state[1] = this.#lo
+    const size = ltxReadPage(source, start, end, state, page)
+    this.#hi = state[0]
+    this.#lo = state[1]
+    return size
   }
 
   /** The file checksum: top bit set. */

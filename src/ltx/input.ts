@@ -50,6 +50,15 @@ export class LtxInput implements LtxSource {
     return this.#buffer.subarray(this.#start, Math.min(this.#start + size, this.#end))
   }
 
+  /** Tries `read` on the bytes that are at hand, `size` at least where there are so many, and takes as many as it returns. */
+  takeBy(size: number, read: (bytes: Buffer, start: number, end: number) => number): number {
+    this.#fill(size)
+    const taken = read(this.#buffer, this.#start, this.#end)
+    this.#start += taken
+    this.#consumed += taken
+    return taken
+  }
+
   read(into: Uint8Array): number {
     const bytes = this.peek(1).length === 0 ? 0 : Math.min(into.length, this.#end - this.#start)
     into.set(this.take(bytes, 'end'))

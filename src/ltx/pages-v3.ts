@@ -24,17 +24,35 @@ export class PagesV3 implements PageBlock {
   readonly #crc: FileCrc
   readonly #index = new PageIndex()
   readonly #page: Buffer
+  readonly #frameBound: number
   #frames: FramedPages | undefined
+  #pgno = 0
 
   constructor(input: LtxInput, pageSize: number, crc: FileCrc) {
     this.#input = input
     this.#pageSize = pageSize
     this.#crc = crc
     this.#page = Buffer.allocUnsafe(pageSize)
+    this.#frameBound = BLOCK_HEADER_SIZE + blockBound(pageSize)
   }
 
   next(): LtxPage | undefined {
     const offset = this.#input.position
+    const size = this.#input.takeBy(this.#frameBound, this.#readAtOnce)
+    if (size === 0) return this.#nextByParts(offset)
+    this.#index.add(this.#pgno, offset, size)
+    return { pgno: this.#pgno, data: this.#page, offset, size }
+  }
+
+  /** What nearly every page is: one that is at hand, and right. */
+  readonly #readAtOnce = (bytes: Buffer, start: number, end: number): number => {
+    const size = this.#crc.readPage(bytes, start, end, this.#page)
+    if (size > 0) this.#pgno = bytes.readUInt32BE(start)
+    return size
+  }
+
+  /** The end of pages, what is of another form, and what is wrong. */
+  #nextByParts(offset: number): LtxPage | undefined {
     const header = this.#input.take(PAGE_HEADER_SIZE, 'page header')
     this.#crc.update(header)
     const pgno = header.readUInt32BE(0)

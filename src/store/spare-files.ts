@@ -1,7 +1,8 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { getSystemErrorName } from 'node:util'
-import { type FileToTake, takeFiles } from '../native.js'
+import type { FileToTake } from '../addon.js'
+import { takeFiles } from '../native.js'
 
 /** Spare files that are kept however few were needed lately. */
 const MIN_KEPT = 4096
