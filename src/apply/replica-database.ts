@@ -84,11 +84,7 @@ export class ReplicaDatabase {
     return this.#inTurn(async () => {
       const hadLog = this.#held?.locks === undefined && this.#held !== undefined
       this.#letGo()
-      if (!hadLog) return
-      clearTimeout(this.#upkeep)
-      this.#upkeep = undefined
-      this.#session?.close()
-      this.#session = undefined
+      if (hadLog) this.#closeSession()
     })
   }
 
@@ -162,7 +158,7 @@ export class ReplicaDatabase {
   async #endLog(): Promise<void> {
     const { busyTimeoutMs, signal } = this.#options
     const what = `change the page size of ${this.#paths.database}, which connections have open in WAL mode`
-    await retry(async () => (await this.#openLog()) === undefined || this.#leave(), what, busyTimeoutMs, signal)
+    await retry(async () => (await this.#openLog()) === undefined || this.#endSession(), what, busyTimeoutMs, signal)
   }
 
   /**
@@ -214,13 +210,26 @@ export class ReplicaDatabase {
     for (const path of [database, journal, wal, shm]) fs.rmSync(path, { force: true })
   }
 
+  /** Closes the session, and ends the log where nobody would miss it. */
+  #leave(): void {
+    if (this.#session?.isNoticed === false) this.#closeSession()
+    else this.#endSession()
+  }
+
   /** Closes the session; false where others keep the log in use. */
-  #leave(): boolean {
-    clearTimeout(this.#upkeep)
-    this.#upkeep = undefined
+  #endSession(): boolean {
     const session = this.#session
     this.#session = undefined
+    clearTimeout(this.#upkeep)
+    this.#upkeep = undefined
     return session?.leave() ?? true
+  }
+
+  #closeSession(): void {
+    clearTimeout(this.#upkeep)
+    this.#upkeep = undefined
+    this.#session?.close()
+    this.#session = undefined
   }
 
   #scheduleUpkeep(): void {
@@ -249,7 +258,9 @@ export class ReplicaDatabase {
     }
     const done = session.checkpointed || session.checkpoint()
     this.#reported = ''
-    if (performance.now() - this.#usedMs > IDLE_MS || (done && !isWalMode(session.header))) this.#leave()
+    const isOver = performance.now() - this.#usedMs > IDLE_MS || (done && !isWalMode(session.header))
+    // As long as it is open, nobody else ends the log either.
+    if (isOver && session.isNoticed) this.#leave()
     else this.#scheduleUpkeep()
   }
 }

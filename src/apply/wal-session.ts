@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import type Sqlite from 'better-sqlite3'
 import { type LtxBody, readLtx } from '../db/ltx-body.js'
-import { DATABASE_HEADER_SIZE, type DatabaseHeader, parseDatabaseHeader } from '../sqlite/database-header.js'
+import { DATABASE_HEADER_SIZE, type DatabaseHeader, isWalMode, parseDatabaseHeader } from '../sqlite/database-header.js'
 import { encodeWalHeader, FRAME_HEADER_SIZE, parseWalHeader, WAL_HEADER_SIZE, type WalHeader } from '../sqlite/wal.js'
 import type { WalIndexHeader } from '../sqlite/wal-index.js'
 import type { WalCursor } from '../sqlite/wal-scan.js'
@@ -43,6 +43,8 @@ export class WalSession {
   readonly #index: WalIndexFile
   readonly #locks: DatabaseLocks
   #header: DatabaseHeader
+  /** What connections may have cached that have not looked since the log began: they go by the change counter. */
+  readonly #cachedCounter: number
   /** Other writers are kept out. */
   #holds = false
   /** mxFrame at which the next checkpoint is due. */
@@ -55,6 +57,7 @@ export class WalSession {
     this.#index = files.index
     this.#locks = new DatabaseLocks(files.database)
     this.#header = header
+    this.#cachedCounter = header.changeCounter
   }
 
   /**
@@ -85,6 +88,14 @@ export class WalSession {
   /** The database's first page as of the last transaction. */
   get header(): DatabaseHeader {
     return this.#header
+  }
+
+  /**
+   * Whether a connection that has not looked since the log began, and finds none when it does, knows that its cache is of no use. The
+   * transactions of a log leave the change counter as it is; where page 1 calls for a rollback journal, only that would tell it.
+   */
+  get isNoticed(): boolean {
+    return isWalMode(this.#header) || this.#header.changeCounter !== this.#cachedCounter
   }
 
   /** Applies one transaction. When it throws, nothing of it is visible, and it may be applied again. */

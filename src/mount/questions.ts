@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Database } from '../db/database.js'
 import type { PageFreeze } from '../db/page-freeze.js'
 import type { ReceivedLtx } from '../db/reception.js'
@@ -12,6 +13,10 @@ import type { Answers, DatabaseStatus, Question } from './messages.js'
 import { canBeDatabase } from './names.js'
 import type { PositionBoard } from './position-board.js'
 import type { Rejections } from './rejections.js'
+
+/** How long a reader may take to make a wal-index, in looks and milliseconds between them. */
+const RECOVERY_LOOKS = 400
+const RECOVERY_PAUSE_MS = 5
 
 export interface QuestionParts extends HaltQuestionsParts {
   readonly following: Following
@@ -167,12 +172,21 @@ export class Questions {
     // Readers meet the journal of an applier that was killed before the next one does.
     if (!applied) database.onlyUndo()
     await this.#store.settle(database)
+    if (applied) await this.#settleRecovered(database)
     const { position } = database
     this.#board.updateAll(this.#store)
     if (announced !== undefined) this.#supersede(database, announced)
     this.#store.discardIfEmpty(database)
     if (!applied && refusal !== undefined) throw new Error(`Cannot write to ${name}`, { cause: refusal })
     return position
+  }
+
+  /** A log that was written without a wal-index may have a reader by now, who is making one. */
+  async #settleRecovered(database: Database): Promise<void> {
+    for (let looks = 0; database.provisional && looks < RECOVERY_LOOKS; looks++) {
+      await delay(RECOVERY_PAUSE_MS)
+      await this.#store.settle(database)
+    }
   }
 
   /** The snapshot has been applied, or not. */

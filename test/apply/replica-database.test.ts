@@ -2,10 +2,11 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import t, { type Test } from 'tap'
 import { ReplicaDatabase } from '../../src/apply/replica-database.js'
-import { Primary } from './primary.js'
+import { ACCOUNTS, Primary } from './primary.js'
 import { connect, startReader } from './readers.js'
 
 interface Pair {
@@ -146,6 +147,40 @@ t.test('a snapshot that readers could not tell from what they have cached', asyn
   await replica.apply({ bytes: other.capture() })
   t.equal(await balance(), 990)
   await reader.close()
+  await judge(t, { ...pair, primary: other })
+  other.db.close()
+})
+
+t.test('a log that idle readers would not notice to have been is not ended', async (t) => {
+  const pair = makePair(t, ['journal_mode = DELETE'])
+  const { primary, replica, file } = pair
+  await replica.apply({ bytes: primary.createAccounts() })
+  const fork = path.join(path.dirname(file), 'fork.db')
+  writeFileSync(fork, readFileSync(file))
+  await replica.apply({ bytes: primary.run(() => primary.db.exec('UPDATE account SET balance = 1005')) })
+  const reader = connect(t, file)
+  const sum = () => reader.value('SELECT sum(balance) FROM account')
+  t.equal(await sum(), 1005 * ACCOUNTS)
+
+  const other = new Primary(fork, [])
+  other.db.exec('UPDATE account SET balance = 995')
+  const snapshot = other.snapshot()
+  await replica.apply({ bytes: snapshot })
+  await replica.apply({ bytes: snapshot })
+  const copied = Date.now() + 20_000
+  while (!readFileSync(file).equals(other.db.serialize())) {
+    if (Date.now() > copied) throw new Error('the log is not looked after')
+    await delay(20)
+  }
+  t.equal(await sum(), 995 * ACCOUNTS, 'the reader has forgotten what it had')
+
+  other.db.exec('UPDATE account SET balance = 990')
+  await replica.apply({ bytes: other.capture() })
+  await reader.close()
+  while (existsSync(`${file}-wal`)) {
+    if (Date.now() > copied) throw new Error('a log that everybody will notice is not ended')
+    await delay(20)
+  }
   await judge(t, { ...pair, primary: other })
   other.db.close()
 })
