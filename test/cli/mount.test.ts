@@ -254,11 +254,11 @@ t.test('options and messages', async (t) => {
     t.match(entries[0], { level: 'INFO', time: /^\d{4}-.*Z$/, msg: /^LiteFS v/ })
   })
   await t.test('one warning names all keys without effect', async (t) => {
-    const text = 'backup:\n  path: /b\n  cluster: x\n'
+    const text = 'strict-verify: true\nbackup:\n  cluster: x\n'
     const { stderr } = await new Litefs([...config(t, text), '--', 'true']).ended
     const warnings = stderr.split('\n').filter((line) => line.includes('level=WARN'))
     t.equal(warnings.length, 1)
-    t.match(warnings[0], /without effect in this version: backup.path, backup.cluster"$/)
+    t.match(warnings[0], /without effect in this version: strict-verify, backup.cluster"$/)
   })
   await t.test('a bad configuration exits with 2 and starts nothing', async (t) => {
     const { code, stderr } = await new Litefs([...config(t, 'fuse:\n  dri: /x\ndata:\n  compress: 1\n'), '--', 'true'])
