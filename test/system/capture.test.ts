@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
 import { type Mount, run, startMount } from './harness.js'
 import { positionOf, sqlite } from './judges.js'
+import { isLong } from './rounds.js'
 
 const MODES = ['delete', 'truncate', 'persist', 'wal'] as const
 const PAGE_SIZES = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536]
@@ -38,8 +39,9 @@ function script(mode: string, pageSize: number): string {
 
 t.test('content, LTX files and position agree in every journal mode and page size', async (t) => {
   const mount = await startMount(t, { configExtra: { data: { retention: '24h' } } })
-  for (const mode of MODES) {
-    for (const pageSize of PAGE_SIZES) {
+  for (const [i, mode] of MODES.entries()) {
+    // In short form each page size in one mode or two.
+    for (const pageSize of PAGE_SIZES.filter((_, k) => isLong || (i + k) % 3 === 0)) {
       const name = `${mode}-${pageSize}.db`
       await sqlite(path.join(mount.dir, name), script(mode, pageSize))
       await agree(t, mount, name)

@@ -24,7 +24,7 @@ import { Shell } from './shell.js'
 
 t.setTimeout(60 * 60_000)
 
-const ROUNDS = roundsOf(4)
+const ROUNDS = roundsOf(3)
 const ROUNDS_BETWEEN_AGREEMENTS = 3
 const LONGEST_ROUND_MS = 300
 /** A start takes about so long; a kill within it meets any step of the recovery. */

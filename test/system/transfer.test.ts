@@ -166,8 +166,13 @@ t.test('a file that is written to while it is sent never arrives as a whole', as
   await sql(file, 'create table t(x); insert into t values (zeroblob(60000000))')
   let received = 0
   let aborted = false
+  let onClose = () => {}
+  const closed = new Promise<void>((resolve) => {
+    onClose = resolve
+  })
   const url = await serve(t, async (request, response) => {
     if (request.url === '/info') return response.end(info(true))
+    request.on('close', onClose)
     await once(request, 'readable')
     await sql(file, 'create table later(x)')
     request.on('data', (chunk: Buffer) => {
@@ -181,6 +186,7 @@ t.test('a file that is written to while it is sent never arrives as a whole', as
   const { code, stderr } = await litefs('import', '-name', 'my.db', '-url', url, file)
   t.equal(code, 1)
   t.match(stderr, /Cannot import .*busy\.db: somebody writes to it/)
+  await closed
   t.ok(aborted && received < (await stat(file)).size, `${received} bytes`)
 })
 
