@@ -11,7 +11,7 @@ import { restored } from '../system/backups.js'
 import { contentHash } from '../system/judges.js'
 import { backupUrl, ledgerOf, startReplicate, startWriter } from './replications.js'
 
-const SOAK_MS = Number(process.env['LITEFS_SOAK_MS'] ?? 6000)
+const SOAK_MS = Number(process.env['LITEFS_SOAK_MS'] ?? 4000)
 const LIFE_MS = 2000
 const POINTS_PER_LIFE = 4
 

@@ -9,7 +9,7 @@ import { backedUp, FAST, restored, sql } from './backups.js'
 import { startMount } from './harness.js'
 import { contentHash, positionOf } from './judges.js'
 
-const SOAK_MS = Number(process.env['LITEFS_SOAK_MS'] ?? 8000)
+const SOAK_MS = Number(process.env['LITEFS_SOAK_MS'] ?? 5000)
 const LIFE_MS = 2500
 const POINTS_PER_LIFE = 3
 

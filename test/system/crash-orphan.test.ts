@@ -12,7 +12,7 @@ import { Shell, tracedShell } from './shell.js'
 t.setTimeout(10 * 60_000)
 
 /** In short form only some of a transaction's writes are tried. */
-const STRIDE = isLong ? 1 : 3
+const STRIDE = isLong ? 1 : 4
 /** Longer than the daemon takes to find a transaction final (see src/store/settler.ts). */
 const SETTLED_MS = 60
 const ORPHAN = "PRAGMA synchronous=full; INSERT INTO t(v) SELECT 'orphan' FROM words;\n"
