@@ -12,6 +12,8 @@ const SMALL = 'small.db'
 const LARGE = 'large.db'
 const COMMITS_PER_SECOND = 500
 const ROWS = 10_000
+/** Commits before lag is measured: until then the nodes interpret what they will have compiled. */
+const WARM_SECONDS = 10
 const LOOK_MS = 2
 const TIMEOUT_MS = 300_000
 const SETTLE_MS = 500
@@ -86,6 +88,7 @@ class Processes {
 }
 
 async function measureLag({ replica, processes, signal }, writer, seconds) {
+  await ask(writer, { seconds: WARM_SECONDS, perSecond: COMMITS_PER_SECOND }, signal)
   const watcher = await processes.start('watch', path.join(replica.mountPath, SMALL))
   const watched = ask(watcher, { seconds: seconds + 2 }, signal)
   await delay(SETTLE_MS, undefined, { signal })

@@ -62,7 +62,6 @@ export interface RoleControl {
   onPrimaryChange(listener: () => void): () => void
 }
 
-/** Halt locks of this node's databases, for other nodes. Each rejects with RequestError where it cannot be done. */
 /** Who asks for a halt lock. */
 export interface HaltHolderFacts {
   /** 16 upper-case hex digits. */
@@ -71,6 +70,7 @@ export interface HaltHolderFacts {
   readonly renews: boolean
 }
 
+/** Halt locks of this node's databases, for other nodes. Each rejects with RequestError where it cannot be done. */
 export interface HaltControl {
   /**
    * Keeps the writers of a database waiting for the node that chose `id`, or goes on with it; with `renew` only that. Those at work are waited
