@@ -1,5 +1,7 @@
 import Database from 'better-sqlite3'
 
+const COMMITS_PER_STEP = 10
+
 /**
  * Opens the database of a workload with every setting that decides its speed said aloud:
  * better-sqlite3 is built with synchronous=NORMAL for WAL, the sqlite3 shell with FULL.
@@ -38,6 +40,20 @@ export function repeatFor(seconds, step) {
     elapsedMs = performance.now() - start
   }
   return { operations, seconds: elapsedMs / 1000 }
+}
+
+/**
+ * Inserts single rows, one per transaction.
+ *
+ * @param {import('better-sqlite3').Database} db
+ * @param {number} seconds
+ */
+export function commitRows(db, seconds) {
+  const insert = db.prepare('INSERT INTO entries (body) VALUES (?)')
+  return repeatFor(seconds, () => {
+    for (let commit = 0; commit < COMMITS_PER_STEP; commit++) insert.run(bodyOf(commit))
+    return COMMITS_PER_STEP
+  })
 }
 
 /** Fills the table of a workload with rows 1 to `count`. @param {import('better-sqlite3').Database} db @param {number} count */

@@ -1,6 +1,5 @@
-import { bodyOf, openDatabase, repeatFor } from '../database.js'
+import { bodyOf, commitRows, openDatabase } from '../database.js'
 
-const COMMITS_PER_STEP = 10
 const ROWS = 10_000
 /** Of the WAL before the commits that are measured, megabytes. */
 export const WAL_MEGABYTES = [0, 10, 100, 1000]
@@ -16,13 +15,7 @@ const growingWal = {
     growWal(db, 1e6 * Number(/wal-(\d+)\.db$/.exec(path)[1]))
     return db
   },
-  run(db, seconds) {
-    const insert = db.prepare('INSERT INTO entries (body) VALUES (?)')
-    return repeatFor(seconds, () => {
-      for (let commit = 0; commit < COMMITS_PER_STEP; commit++) insert.run(bodyOf(commit))
-      return COMMITS_PER_STEP
-    })
-  },
+  run: commitRows,
 }
 
 /** Writes the same rows again and again, a page each, so that the database stays small. */

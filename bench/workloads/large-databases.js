@@ -1,7 +1,5 @@
 import Database from 'better-sqlite3'
-import { bodyOf, repeatFor } from '../database.js'
-
-const COMMITS_PER_STEP = 10
+import { commitRows } from '../database.js'
 
 /** Rows inserted one per transaction, at the end of a database that has been filled before. */
 function commits({ name, title, journalMode, synchronous, databases }) {
@@ -19,13 +17,7 @@ function commits({ name, title, journalMode, synchronous, databases }) {
       db.exec('CREATE TABLE IF NOT EXISTS entries (id INTEGER PRIMARY KEY, body TEXT NOT NULL)')
       return db
     },
-    run(db, seconds) {
-      const insert = db.prepare('INSERT INTO entries (body) VALUES (?)')
-      return repeatFor(seconds, () => {
-        for (let commit = 0; commit < COMMITS_PER_STEP; commit++) insert.run(bodyOf(commit))
-        return COMMITS_PER_STEP
-      })
-    },
+    run: commitRows,
   }
 }
 

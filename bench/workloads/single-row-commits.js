@@ -1,6 +1,4 @@
-import { bodyOf, openDatabase, repeatFor } from '../database.js'
-
-const COMMITS_PER_STEP = 10
+import { commitRows, openDatabase } from '../database.js'
 
 /** One inserted row per transaction. */
 function singleRowCommits(journalMode, synchronous, goal) {
@@ -9,13 +7,7 @@ function singleRowCommits(journalMode, synchronous, goal) {
     title: `single-row commits, ${journalMode.toUpperCase()} ${synchronous}`,
     goal,
     setup: (path) => openDatabase(path, { journalMode, synchronous }),
-    run(db, seconds) {
-      const insert = db.prepare('INSERT INTO entries (body) VALUES (?)')
-      return repeatFor(seconds, () => {
-        for (let commit = 0; commit < COMMITS_PER_STEP; commit++) insert.run(bodyOf(commit))
-        return COMMITS_PER_STEP
-      })
-    },
+    run: commitRows,
   }
 }
 
