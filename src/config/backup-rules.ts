@@ -28,7 +28,7 @@ export function backupProblems(values: unknown): Contradiction[] {
   return found
 }
 
-/** Where the backup goes; empty for nowhere. LiteFS' `type: file` is a directory, which is written as any other. */
+/** Where the backup goes; empty for nowhere. LiteFS' `type: file` names a directory, which is written like that of a `file://` URL. */
 export function backupUrl({ type, url, path: directory }: Config['backup']): string {
   return type === 'file' ? pathToFileURL(path.resolve(directory)).href : url
 }
