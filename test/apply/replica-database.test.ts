@@ -9,6 +9,8 @@ import { ReplicaDatabase } from '../../src/apply/replica-database.js'
 import { ACCOUNTS, Primary } from './primary.js'
 import { connect, startReader } from './readers.js'
 
+const SUM = 'SELECT sum(balance) FROM account'
+
 interface Pair {
   primary: Primary
   replica: ReplicaDatabase
@@ -126,32 +128,8 @@ t.test('an open connection follows through VACUUM, other sizes, journal modes an
   await judge(t, pair)
 })
 
-t.test('a snapshot that readers could not tell from what they have cached', async (t) => {
-  const pair = makePair(t, ['journal_mode = DELETE'])
-  const { primary, replica, file } = pair
-  await replica.apply({ bytes: primary.createAccounts() })
-  const fork = path.join(path.dirname(file), 'fork.db')
-  writeFileSync(fork, readFileSync(file))
-  await replica.apply({ bytes: primary.run(() => primary.db.exec('UPDATE account SET balance = 1005 WHERE id = 1')) })
-  const reader = connect(t, file)
-  const balance = () => reader.value('SELECT balance FROM account WHERE id = 1')
-  t.equal(await balance(), 1005)
-
-  const other = new Primary(fork, [])
-  other.db.exec('UPDATE account SET balance = 995 WHERE id = 1')
-  const version = (content: Buffer) => content.subarray(24, 40)
-  t.ok(version(other.db.serialize()).equals(version(primary.db.serialize())), 'the change counters are the same')
-  await replica.apply({ bytes: other.snapshot() })
-  t.equal(await balance(), 995)
-  other.db.exec('UPDATE account SET balance = 990 WHERE id = 1')
-  await replica.apply({ bytes: other.capture() })
-  t.equal(await balance(), 990)
-  await reader.close()
-  await judge(t, { ...pair, primary: other })
-  other.db.close()
-})
-
-t.test('a log that idle readers would not notice to have been is not ended', async (t) => {
+/** A database whose reader has cached what another one's snapshot, with the same change counter, is to replace. */
+async function makeFork(t: Test): Promise<{ pair: Pair; reader: ReturnType<typeof connect>; other: Primary }> {
   const pair = makePair(t, ['journal_mode = DELETE'])
   const { primary, replica, file } = pair
   await replica.apply({ bytes: primary.createAccounts() })
@@ -159,11 +137,30 @@ t.test('a log that idle readers would not notice to have been is not ended', asy
   writeFileSync(fork, readFileSync(file))
   await replica.apply({ bytes: primary.run(() => primary.db.exec('UPDATE account SET balance = 1005')) })
   const reader = connect(t, file)
-  const sum = () => reader.value('SELECT sum(balance) FROM account')
-  t.equal(await sum(), 1005 * ACCOUNTS)
-
+  t.equal(await reader.value(SUM), 1005 * ACCOUNTS)
   const other = new Primary(fork, [])
+  t.teardown(() => other.db.close())
   other.db.exec('UPDATE account SET balance = 995')
+  const version = (content: Buffer) => content.subarray(24, 40)
+  t.ok(version(other.db.serialize()).equals(version(primary.db.serialize())), 'the change counters are the same')
+  return { pair: { ...pair, primary: other }, reader, other }
+}
+
+t.test('a snapshot that readers could not tell from what they have cached', async (t) => {
+  const { pair, reader, other } = await makeFork(t)
+  const { replica } = pair
+  await replica.apply({ bytes: other.snapshot() })
+  t.equal(await reader.value(SUM), 995 * ACCOUNTS)
+  other.db.exec('UPDATE account SET balance = 990')
+  await replica.apply({ bytes: other.capture() })
+  t.equal(await reader.value(SUM), 990 * ACCOUNTS)
+  await reader.close()
+  await judge(t, pair)
+})
+
+t.test('a log that idle readers would not notice to have been is not ended', async (t) => {
+  const { pair, reader, other } = await makeFork(t)
+  const { replica, file } = pair
   const snapshot = other.snapshot()
   await replica.apply({ bytes: snapshot })
   await replica.apply({ bytes: snapshot })
@@ -172,7 +169,7 @@ t.test('a log that idle readers would not notice to have been is not ended', asy
     if (Date.now() > copied) throw new Error('the log is not looked after')
     await delay(20)
   }
-  t.equal(await sum(), 995 * ACCOUNTS, 'the reader has forgotten what it had')
+  t.equal(await reader.value(SUM), 995 * ACCOUNTS, 'the reader has forgotten what it had')
 
   other.db.exec('UPDATE account SET balance = 990')
   await replica.apply({ bytes: other.capture() })
@@ -181,8 +178,20 @@ t.test('a log that idle readers would not notice to have been is not ended', asy
     if (Date.now() > copied) throw new Error('a log that everybody will notice is not ended')
     await delay(20)
   }
-  await judge(t, { ...pair, primary: other })
-  other.db.close()
+  await judge(t, pair)
+})
+
+t.test('nor when the database is let go, for its node to become the primary', async (t) => {
+  const { pair, reader, other } = await makeFork(t)
+  const { replica, file } = pair
+  const snapshot = other.snapshot()
+  await replica.apply({ bytes: snapshot })
+  await replica.apply({ bytes: snapshot })
+  await replica.close()
+  t.ok(existsSync(`${file}-wal`))
+  t.equal(await reader.value(SUM), 995 * ACCOUNTS)
+  await reader.close()
+  await judge(t, pair)
 })
 
 t.test('drop, and a new database of the same name beside the old one', async (t) => {
