@@ -10,7 +10,7 @@ import { bytesOf } from './storage.js'
 import { counted, encoded, openRun, type Spooled, spool, type UploadLabel, wholeDatabase } from './upload-body.js'
 
 /** Transactions that make one upload at most. */
-const MAX_RUN = 16_384
+const MAX_RUN = 65_536
 
 export interface DatabaseBackupParts {
   readonly name: string
@@ -57,16 +57,18 @@ export class DatabaseBackup {
     return this.#head?.source?.txid === position.txid && this.#head.source.checksum === position.checksum
   }
 
-  /** Uploads what is not there yet. Resolves to whether the page size changed. Rejects with StorageError, ConflictError, LtxError, system errors. */
+  /** Uploads what is not there now; what comes meanwhile is for the next time. Resolves to whether the page size changed. Rejects with StorageError, ConflictError, LtxError, system errors. */
   async sync(): Promise<boolean> {
     return await this.#alone(async () => {
       const { source, name } = this.#parts
       let isResized = false
+      const goal = source.positions().get(name)?.txid ?? 0n
       while (!this.isCurrent) {
         const { pageSize } = await this.#readHead()
         const position = source.positions().get(name)
         if (position === undefined || !(await this.#advance(position, undefined))) break
         if (pageSize !== 0 && this.#head?.pageSize !== pageSize) isResized = true
+        if ((this.backedUp?.txid ?? 0n) >= goal) break
       }
       return isResized
     })

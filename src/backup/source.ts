@@ -7,6 +7,8 @@ export interface SourceTransaction {
   /** Position after it. */
   readonly after: Position
   readonly preApplyChecksum: bigint
+  /** Bytes. */
+  readonly pageSize: number
   /** Pages of the database after it; 0 drops it. */
   readonly commit: number
   /** Milliseconds since the epoch. */

@@ -9,14 +9,18 @@ import { lockPage } from '../ltx/checksum.js'
 import { LtxDecoder } from '../ltx/decoder.js'
 import { encodeFile } from '../ltx/encode-file.js'
 import { LtxEncoder } from '../ltx/encoder.js'
-import { FLAG_NO_CHECKSUM, type LtxHeader } from '../ltx/header.js'
+import { decodeHeader, FLAG_NO_CHECKSUM, type LtxHeader } from '../ltx/header.js'
 import type { Position } from '../ltx/names.js'
+import { neededFiles } from '../ltx/needed.js'
 import type { LtxReader } from '../ltx/page-block.js'
+import { indexedPages } from '../ltx/page-numbers.js'
 import type { SourceTransaction } from './source.js'
 import type { Content } from './storage.js'
 
 /** Uploads up to this size (bytes) are made in memory. */
 const MEMORY_BYTES = 4 << 20
+/** Files on the disk with more pages are read once only, in the merge. */
+const FEW_PAGES = 64
 /** Bytes made between two turns of the event loop. */
 const BYTES_PER_TURN = 1 << 20
 /**
@@ -37,8 +41,9 @@ export interface UploadLabel {
 }
 
 /**
- * Consecutive transactions as one file of a backup, which has no checksums of the database. `pagesBefore`: pages of the database before them.
- * Throws LtxError and system errors.
+ * Consecutive transactions, which lead from one to the next, as one file of a backup, which has no checksums of the database. `pagesBefore`: pages of
+ * the database before them. Under a writer most of them write pages that later ones write again: those are not read at all. Throws LtxError and
+ * system errors.
  */
 export async function openRun(
   run: readonly SourceTransaction[],
@@ -46,10 +51,11 @@ export async function openRun(
   label: UploadLabel,
   directory: string,
 ): Promise<OpenLtxFile> {
+  const needed = neededFiles(run, pagesBefore, (index) => pagesOf(run[index]))
   const merge = await openMergeOf(
-    run.map((transaction) => () => openTransaction(transaction)),
+    needed.flatMap((index) => run[index] ?? []).map((transaction) => () => openTransaction(transaction)),
     directory,
-    { pagesBefore },
+    { pagesBefore, sparse: true },
   )
   const { pageSize, commit } = merge.reader.header
   return { reader: relabelled(merge.reader, headerOf(label, pageSize, commit)), close: merge.close }
@@ -150,6 +156,26 @@ export async function spool(chunks: AsyncIterable<Buffer>, directory: string): P
     throw error
   } finally {
     await file?.close()
+  }
+}
+
+function pagesOf(transaction: SourceTransaction | undefined): readonly number[] | undefined {
+  if (transaction === undefined) return undefined
+  const { data, path } = transaction
+  return data === undefined ? checkedPages(path) : indexedPages(decodeHeader(data).flags, data)
+}
+
+/** What was on the disk is read through before anything relies on it. Undefined where there are many pages. */
+function checkedPages(path: string): number[] | undefined {
+  const file = openLtxFile(path)
+  try {
+    const pgnos: number[] = []
+    for (const { pgno } of file.reader.pages()) {
+      if (pgnos.push(pgno) > FEW_PAGES) return undefined
+    }
+    return pgnos
+  } finally {
+    file.close()
   }
 }
 

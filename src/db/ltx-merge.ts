@@ -29,11 +29,12 @@ export async function openMerge(paths: Iterable<string>, temporaryDir: string): 
   )
 }
 
-/** The same of files wherever they come from. */
+/** The same of files wherever they come from, `fanIn` at a time. */
 export async function openMergeOf(
   files: Iterable<Run>,
   temporaryDir: string,
   options: LtxMergeOptions = {},
+  fanIn = FAN_IN,
 ): Promise<OpenLtxFile> {
   const levels: Run[][] = []
   const opened: OpenLtxFile[] = []
@@ -45,7 +46,7 @@ export async function openMergeOf(
     const runs = levels[level] ?? []
     levels[level] = runs
     runs.push(run)
-    if (runs.length < FAN_IN) return
+    if (runs.length < fanIn) return
     levels[level] = []
     const merged = await mergeToTemporary(runs, temporaryDir, options)
     opened.push(merged)
@@ -93,8 +94,10 @@ export async function writeLtxFile(reader: LtxReader, target: string, options: L
 async function mergeToTemporary(
   runs: readonly Run[],
   directory: string,
-  { overlapping = false }: LtxMergeOptions,
+  { overlapping = false, sparse = false }: LtxMergeOptions,
 ): Promise<OpenLtxFile> {
+  // A later group may have the pages for which there are zeros here.
+  const zeros = sparse ? { maxZeroPages: Number.POSITIVE_INFINITY } : {}
   const temporary = path.join(directory, `merge-${process.pid}-${process.hrtime.bigint()}.tmp`)
   const fd = fs.openSync(temporary, 'wx', 0o600)
   const inputs: OpenLtxFile[] = []
@@ -104,7 +107,7 @@ async function mergeToTemporary(
       fd,
       new LtxMerge(
         inputs.map((input) => input.reader),
-        { overlapping },
+        { overlapping, sparse, ...zeros },
       ),
       { compress: false },
     )

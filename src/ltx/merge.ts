@@ -20,6 +20,10 @@ export interface LtxMergeOptions {
    * must have every page by which the database grows.
    */
   readonly overlapping?: boolean
+  /** Files in between are left out, whose pages others have: whoever chose them knows that they lead from one to the next. */
+  readonly sparse?: boolean
+  /** Most new pages without content; by default as many as for applying a file. */
+  readonly maxZeroPages?: number
 }
 
 /**
@@ -36,15 +40,20 @@ export class LtxMerge implements LtxReader {
   /** Pages up to here may still have their content from before the merged files. */
   readonly #floor: number
   readonly #overlapping: boolean
+  readonly #sparse: boolean
+  readonly #maxZeroPages: number
   #ended = false
 
   /** `inputs` in the order of their TXIDs, 1 to 65536. Throws LtxError when TXIDs do not follow each other. */
-  constructor(inputs: readonly LtxReader[], { pagesBefore, overlapping = false }: LtxMergeOptions = {}) {
+  constructor(inputs: readonly LtxReader[], options: LtxMergeOptions = {}) {
+    const { pagesBefore, overlapping = false, sparse = false, maxZeroPages = MAX_ZERO_PAGES } = options
     assert(inputs.length <= MAX_INPUTS)
     const headers = inputs.map((input) => input.header)
     this.#inputs = inputs
     this.#overlapping = overlapping
-    this.header = overlapping ? overlappingHeader(headers) : mergedHeader(headers)
+    this.#sparse = sparse
+    this.#maxZeroPages = overlapping ? 0 : maxZeroPages
+    this.header = overlapping ? overlappingHeader(headers) : mergedHeader(headers, sparse)
     this.#keeps = keptPages(headers)
     const kept = Math.min(this.#keeps[0] ?? 0, pagesBefore ?? Number.POSITIVE_INFINITY)
     this.#floor = isSnapshot(this.header) ? 0 : kept
@@ -57,13 +66,13 @@ export class LtxMerge implements LtxReader {
   }
 
   *pages(): Generator<PageImage, void> {
-    const zeros = new ZeroPages(this.header, this.#floor, this.#overlapping ? 0 : MAX_ZERO_PAGES)
+    const zeros = new ZeroPages(this.header, this.#floor, this.#maxZeroPages)
     for (const page of this.#newestPages()) {
       yield* zeros.before(page.pgno)
       yield page
     }
     yield* zeros.before(this.header.commit + 1)
-    if (!this.#overlapping) this.#checkLinks()
+    if (!this.#overlapping && !this.#sparse) this.#checkLinks()
     this.#ended = true
   }
 
@@ -107,13 +116,13 @@ function inputOf(order: number): number {
   return MAX_INPUTS - 1 - (order % MAX_INPUTS)
 }
 
-function mergedHeader(headers: readonly LtxHeader[]): LtxHeader {
+function mergedHeader(headers: readonly LtxHeader[], sparse: boolean): LtxHeader {
   const [first] = headers
   const last = headers.at(-1)
   if (first === undefined || last === undefined) throw new LtxError('Cannot merge LTX files: there are none')
   let previous: LtxHeader | undefined
   for (const header of headers) {
-    if (previous) checkTxids(previous, header)
+    if (previous && !sparse) checkTxids(previous, header)
     if (tracksChecksums(header) !== tracksChecksums(first)) {
       const txid = formatTxid(header.minTxid)
       throw new LtxError(

@@ -222,6 +222,7 @@ export class WalCapture {
         minTxid: change.txid,
         after,
         preApplyChecksum: before.checksum,
+        pageSize: state.pageSize,
         commit,
         timestampMs,
       }

@@ -2,11 +2,14 @@ import { copyFileSync, readdirSync, readFileSync, statSync, writeFileSync } from
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { openMerge, writeLtxFile } from '../../src/db/ltx-merge.js'
+import { openLtxFile } from '../../src/db/ltx-file.js'
+import { openMerge, openMergeOf, writeLtxFile } from '../../src/db/ltx-merge.js'
 import { rebuildDatabase } from '../../src/db/ltx-rebuild.js'
 import { LtxDecoder } from '../../src/ltx/decoder.js'
 import { encodeFile } from '../../src/ltx/encode-file.js'
 import { LtxMerge } from '../../src/ltx/merge.js'
+import { neededFiles } from '../../src/ltx/needed.js'
+import { indexedPages } from '../../src/ltx/page-numbers.js'
 import { CHANGE, convert, encodeLtx, FLAG, randomFrom, readLtx, sourceOf } from '../ltx/forge.js'
 import { Model, pagesOf } from './ltx-model.js'
 
@@ -135,4 +138,47 @@ t.test('what does not belong together', async (t) => {
   const huge = { ...CHANGE, minTxid: 6n, maxTxid: 6n, preApplyChecksum: FLAG | 2n, commit: 0xfffffff }
   writeFileSync(damaged, convert(encodeLtx(huge, [], FLAG, OPTIONS), { version: 1, compress: false }))
   await t.rejects(mergeTo(target, [first, damaged], dir), { message: /lack page 1048586 and many others/ })
+})
+
+t.test('what a merge needs of many files comes to the same as all of them', async (t) => {
+  for (const seed of [1, 2, 3]) {
+    const dir = t.testdir({ ltx: {}, scratch: {} })
+    const { paths } = eventfulChain(join(dir, 'ltx'), seed)
+    const files = paths.map((path) => {
+      const bytes = readFileSync(path)
+      const { header } = readLtx(bytes).decoder
+      return { path, header, pgnos: indexedPages(header.flags, bytes) }
+    })
+    const random = randomFrom(seed)
+    let left = 0
+    for (let round = 0; round < 15; round++) {
+      const start = random(paths.length - 1)
+      const part = files.slice(start, round === 0 ? files.length : start + 1 + random(files.length - start))
+      const before = start === 0 ? 0 : (files[start - 1]?.header.commit ?? 0)
+      const needed = neededFiles(
+        part.map(({ header }) => header),
+        before,
+        (index) => (random(9) === 0 ? undefined : part[index]?.pgnos),
+      )
+      left += part.length - needed.length
+      const merged = async (some: typeof part, sparse: boolean) => {
+        const runs = some.map(
+          ({ path }) =>
+            () =>
+              openLtxFile(path),
+        )
+        // Few at a time, so that groups are merged first.
+        const merge = await openMergeOf(runs, join(dir, 'scratch'), { pagesBefore: before, sparse }, 4)
+        await writeLtxFile(merge.reader, join(dir, 'merged.ltx'), OPTIONS)
+        merge.close()
+        return readFileSync(join(dir, 'merged.ltx'))
+      }
+      const few = await merged(
+        needed.flatMap((index) => part[index] ?? []),
+        true,
+      )
+      t.ok(few.equals(await merged(part, false)), `seed ${seed}: ${needed.length} of ${part.length} from ${start + 1}`)
+    }
+    t.ok(left > 20, 'most rounds leave some out')
+  }
 })
