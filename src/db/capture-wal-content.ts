@@ -8,7 +8,8 @@ import { NO_WAL, withGrowth } from './transaction.js'
 
 /**
  * Captures what SQLite finds in a WAL that it did not write itself, as one transaction of the pages that differ. Gives what is in the WAL;
- * undefined, with nothing captured, when there is no transaction in it. Throws when the transaction cannot be stored.
+ * undefined, with nothing captured, when there is no transaction in it, or when the database has no pages: SQLite then takes the WAL for a
+ * leftover and deletes it. Throws when the transaction cannot be stored.
  */
 export function captureWalContent(
   wal: BackingFile,
@@ -16,7 +17,7 @@ export function captureWalContent(
   committer: Committer,
 ): WalContent | undefined {
   const found = readWal((into, offset) => wal.read(into, 0, into.length, offset))
-  if (found === undefined) return undefined
+  if (found === undefined || files.size('database') === 0) return undefined
   const { pageSize } = found.header
   const pgnos = withGrowth(new Uint32Array(0), 0, found.pageCount, pageSize)
   const read = (index: number, into: Uint8Array) => {

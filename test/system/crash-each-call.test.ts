@@ -9,6 +9,7 @@ import { FailingCalls, KILLS } from './failing-calls.js'
 import { type Mount, run, startMount } from './harness.js'
 import { sqlite } from './judges.js'
 import { startReplica } from './replicas.js'
+import { rewriteUnderSuperlock } from './superlock.js'
 
 const ALL = process.env['FAULTS_ALL'] !== undefined
 const SHORT_CALLS = 1
@@ -21,27 +22,43 @@ t.setTimeout(ALL ? 7_200_000 : 300_000)
 interface Operation {
   /** Of the database `a.db`, whose table `t` has rows `n` from 1 on. */
   readonly mode: string
-  /** Inserts row `n`. What it leaves beside is the same however often it is done. */
-  readonly sql: (n: number) => string
+  /** Inserts row `n`; gives the exit code. What it leaves beside is the same however often it is done. */
+  readonly act: (file: string, n: number) => Promise<{ code: number | null }>
+  /** A query of `t` that gives 1 when what else the operation changes was changed whole. */
+  readonly whole?: string
 }
 
 const insert = (n: number, size = 2000) => `INSERT INTO t VALUES(${n}, randomblob(${size}));`
-const OPERATIONS: Record<string, Operation> = {
-  'a commit in WAL mode': { mode: 'wal', sql: (n) => insert(n) },
-  'a commit in DELETE mode': { mode: 'delete', sql: (n) => insert(n) },
-  'a commit in TRUNCATE mode': { mode: 'truncate', sql: (n) => insert(n) },
-  'a commit in PERSIST mode': { mode: 'persist', sql: (n) => insert(n) },
-  'a commit that is too large for the log': { mode: 'wal', sql: (n) => insert(n, 3_000_000) },
-  'a large commit in DELETE mode': { mode: 'delete', sql: (n) => insert(n, 3_000_000) },
-  'a checkpoint': { mode: 'wal', sql: (n) => `${insert(n, 200_000)} PRAGMA wal_checkpoint(TRUNCATE);` },
-  VACUUM: { mode: 'delete', sql: (n) => `${insert(n, 200_000)} VACUUM;` },
-  'changes of the journal mode': {
-    mode: 'wal',
-    sql: (n) => `${insert(n)} PRAGMA journal_mode=delete; PRAGMA journal_mode=wal;`,
+const inMode = (mode: string, sql: (n: number) => string): Operation => ({
+  mode,
+  act: (file, n) => {
+    const input = `PRAGMA synchronous=FULL; ${sql(n)}`
+    return run('sqlite3', ['-bail', '-cmd', '.timeout 5000', file], { input })
   },
+})
+const superlocked = (inWal: boolean): Operation => ({
+  mode: 'wal',
+  act: (file, number) => rewriteUnderSuperlock(file, { number, inWal }),
+  whole: 'SELECT max(n) IN (generation, generation - 1) FROM t, g',
+})
+const OPERATIONS: Record<string, Operation> = {
+  'a commit in WAL mode': inMode('wal', (n) => insert(n)),
+  'a commit in DELETE mode': inMode('delete', (n) => insert(n)),
+  'a commit in TRUNCATE mode': inMode('truncate', (n) => insert(n)),
+  'a commit in PERSIST mode': inMode('persist', (n) => insert(n)),
+  'a commit that is too large for the log': inMode('wal', (n) => insert(n, 3_000_000)),
+  'a large commit in DELETE mode': inMode('delete', (n) => insert(n, 3_000_000)),
+  'a checkpoint': inMode('wal', (n) => `${insert(n, 200_000)} PRAGMA wal_checkpoint(TRUNCATE);`),
+  VACUUM: inMode('delete', (n) => `${insert(n, 200_000)} VACUUM;`),
+  'changes of the journal mode': inMode(
+    'wal',
+    (n) => `${insert(n)} PRAGMA journal_mode=delete; PRAGMA journal_mode=wal;`,
+  ),
+  'a rewrite under a superlock': superlocked(true),
+  'a rewrite under a superlock that empties the WAL': superlocked(false),
 }
 /** One of each kind; the others only in the long form. */
-const SHORT = ['a commit in DELETE mode', 'a commit that is too large for the log']
+const SHORT = ['a commit in DELETE mode', 'a commit that is too large for the log', 'a rewrite under a superlock']
 
 /** Some numbers from 1 to `count`, or all. */
 function someOf(count: number): number[] {
@@ -78,7 +95,7 @@ async function dies(faults: FailingCalls, mount: Mount, at: number, act: () => P
   return `call ${at}: ${faults.what}`
 }
 
-for (const [what, { mode, sql }] of Object.entries(OPERATIONS)) {
+for (const [what, { mode, act, whole }] of Object.entries(OPERATIONS)) {
   if (!ALL && !SHORT.includes(what)) continue
   t.test(`killed within ${what}`, async (t) => {
     const dataDir = path.join(t.testdir({}), 'data')
@@ -90,8 +107,7 @@ for (const [what, { mode, sql }] of Object.entries(OPERATIONS)) {
     let mount = first
     let acknowledged = 0
     const commit = async () => {
-      const input = `PRAGMA synchronous=FULL; ${sql(acknowledged + 1)}`
-      const { code } = await run('sqlite3', ['-bail', '-cmd', '.timeout 5000', file], { input })
+      const { code } = await act(file, acknowledged + 1)
       if (code === 0) acknowledged++
       return code
     }
@@ -104,6 +120,7 @@ for (const [what, { mode, sql }] of Object.entries(OPERATIONS)) {
       mount = await startMount(t, { ...OPTIONS, dataDir, mountDir, env: faults.env })
       const rows = Number((await sqlite(file, 'SELECT count(*) FROM t WHERE n <= (SELECT max(n) FROM t)')).trim())
       t.ok(rows === acknowledged || rows === acknowledged + 1, `${rows} of ${acknowledged} rows, ${when}`)
+      if (whole !== undefined) t.equal((await sqlite(file, whole)).trim(), '1', `no part of it, ${when}`)
       t.notMatch(mount.output(), /set aside/, when)
       await agree(t, mount, 'a.db')
       acknowledged = rows

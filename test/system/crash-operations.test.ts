@@ -9,12 +9,17 @@ import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
 import { type Mount, run, startMount } from './harness.js'
 import { contentHash, integrityCheck, sqlite } from './judges.js'
-import { roundsOf, seededRandom } from './rounds.js'
+import { isLong, roundsOf, seededRandom } from './rounds.js'
+import { rewriteUnderSuperlock } from './superlock.js'
 
 t.setTimeout(60 * 60_000)
 
 const ROUNDS = roundsOf(2)
 const LONGEST_MS = 120
+/** The short form tries one in so many steps of a program. */
+const SHORT_STRIDE = 3
+/** What a shell gives as the exit code of a program that SIGKILL ended. */
+const KILLED = 137
 const HISTORY = { configExtra: { data: { retention: '24h' } } }
 const ROWS = `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<3000)
   INSERT INTO t SELECT i, hex(randomblob(200)) FROM n;`
@@ -122,4 +127,48 @@ async function isWhole(file: string): Promise<boolean> {
     (answer) => answer === 'ok',
     () => false,
   )
+}
+
+t.test(
+  'an application that is killed inside a rewrite under a superlock leaves what it leaves on the disk',
+  async (t) => {
+    let mount = await startMount(t, HISTORY)
+    const outside = await mkdtemp(path.join(os.tmpdir(), 'litefs-outside-'))
+    t.teardown(() => rm(outside, { recursive: true, force: true }))
+    const left = new Map<string, string>()
+    for (const inWal of [true, false]) {
+      for (let lastStep = isLong ? 1 : 2, killed = true; killed; lastStep += isLong ? 1 : SHORT_STRIDE) {
+        const name = `${inWal}-${lastStep}.db`
+        const rewrite = async (dir: string) => {
+          const file = path.join(dir, name)
+          await sqlite(
+            file,
+            `PRAGMA journal_mode=wal; CREATE TABLE t(n INTEGER PRIMARY KEY, b); INSERT INTO t VALUES(1, 1)`,
+          )
+          const { code, stderr } = await rewriteUnderSuperlock(file, { number: 7, inWal, lastStep })
+          if (code !== 0 && code !== KILLED) throw new Error(`Cannot rewrite ${file}: ${stderr}`)
+          killed = code === KILLED
+          return findings(file)
+        }
+        const expected = await rewrite(outside)
+        t.equal(await rewrite(mount.dir), expected, `${name}: as on the disk`)
+        if (expected.startsWith('ok')) left.set(name, expected)
+      }
+    }
+    t.ok(left.size >= 3, `${left.size} sound databases`)
+    await mount.kill('SIGKILL')
+    mount = await startAgain(t, mount)
+    for (const [name, expected] of left) {
+      t.equal(await findings(path.join(mount.dir, name)), expected, `${name}: after the next start`)
+      if (!expected.includes('no such table')) await agree(t, mount, name)
+    }
+    t.notMatch(mount.output(), /level=ERROR|set aside|rebuilt/)
+  },
+)
+
+/** What SQLite says of a database: that it is sound, and its content, or what is wrong with it. */
+async function findings(file: string): Promise<string> {
+  const input = 'PRAGMA integrity_check; SELECT * FROM sqlite_schema; SELECT * FROM t; SELECT * FROM g;'
+  const { stdout, stderr } = await run('sqlite3', ['-batch', file], { input })
+  return stdout + stderr
 }
