@@ -3,7 +3,8 @@ import type { Config } from './config/schema.js'
 import type { LocalNode } from './local-node.js'
 import type { Log } from './log.js'
 import type { FileSystemThread } from './mount/file-system-thread.js'
-import { forgetRestore, nodeBackup, restoreAll } from './node-backup.js'
+import { nodeBackup } from './node-backup.js'
+import { forgetRestore, type RestoreParts, restoreAll } from './restore-missing.js'
 
 export interface PrimaryBackupParts {
   readonly local: LocalNode
@@ -80,8 +81,8 @@ export class PrimaryBackup {
     if (serving !== undefined && this.#loop === undefined) {
       serving.signal.addEventListener('abort', () => this.#look(), { once: true })
       if (this.#config.backup['restore-if-db-not-exists']) {
-        const present = (await thread.ask({ kind: 'databases' })).map(({ name }) => name)
-        await restoreAll(this.#config, log, present, (name, content) => local.importDatabase(name, content))
+        const importDatabase: RestoreParts['importDatabase'] = (name, content) => local.importDatabase(name, content)
+        await restoreAll(this.#config, { thread, log, importDatabase })
       }
       const { source } = local
       const onBackedUp = (name: string, txid: bigint) => source.highWater(name, txid)

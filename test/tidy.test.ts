@@ -40,7 +40,7 @@ const importTable: Record<string, string[]> = {
   store: ['db', 'ltx', 'sqlite', 'native', 'addon', 'log'],
   backup: ['db', 'ltx', 'native', 'log'],
   'backup-access': ['backup', 'config'],
-  'node-backup': ['backup-access', 'backup', 'config', 'db', 'ltx', 'log'],
+  'node-backup': ['backup-access', 'backup', 'config', 'log'],
   bootstrap: ['backup-access', 'backup', 'config', 'http', 'replication', 'ltx', 'log'],
   sidecar: ['backup', 'config', 'db', 'ltx', 'sqlite', 'native', 'log'],
   apply: ['mount', 'db', 'ltx', 'sqlite', 'native', 'log'],
@@ -57,7 +57,8 @@ const importTable: Record<string, string[]> = {
   judge: ['lease', 'http', 'log'],
   'node-roles': ['judge', 'successor', 'role-switch', 'lease', 'http', 'replication', 'store', 'log'],
   'local-node': ['mount', 'http', 'replication', 'import', 'db', 'ltx'],
-  'primary-backup': ['node-backup', 'backup', 'local-node', 'mount', 'config', 'log'],
+  'restore-missing': ['backup-access', 'apply', 'mount', 'backup', 'config', 'db', 'ltx', 'log'],
+  'primary-backup': ['node-backup', 'restore-missing', 'backup', 'local-node', 'mount', 'config', 'log'],
   'open-roles':
     'bootstrap halt node-roles role-switch local-node fence open-writes lease http replication mount store config log'.split(
       ' ',

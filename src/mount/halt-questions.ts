@@ -10,6 +10,9 @@ import type { MainThread } from './main-thread.js'
 const LOOK_MS = 2
 const LONGEST_LOOK_MS = 60_000
 
+/** No process has this id. */
+const NOBODY = -1
+
 export interface HaltQuestionsParts {
   readonly access: Access
   readonly main: MainThread
@@ -51,6 +54,18 @@ export class HaltQuestions {
     if (database === undefined || !this.#access.isHalted(database)) return
     this.#access.halt(database, undefined)
     database.receive(false)
+    this.#store.discardIfEmpty(database)
+  }
+
+  /** See Question. Rejects when this node is not the primary. */
+  reserve(name: string): boolean {
+    if (this.#access.onlyWriter !== undefined) throw new Error(`Cannot make ${name}: this node is not the primary`)
+    const known = this.#store.get(name)
+    if (known !== undefined && (known.state.txid > 0n || known.files.exists('database'))) return false
+    const database = this.#store.getOrCreate(name)
+    this.#access.halt(database, NOBODY)
+    database.receive(true)
+    return true
   }
 
   async secure(name: string): Promise<Position> {

@@ -74,6 +74,8 @@ export type Question =
   | { readonly kind: 'halt'; readonly name: string; readonly pid: number }
   /** On the primary: make transactions of this database here again. */
   | { readonly kind: 'unhalt'; readonly name: string }
+  /** On the primary: let nobody write to a database that is not there, until `unhalt`, but who announces a whole one. */
+  | { readonly kind: 'reserve'; readonly name: string }
   /** Have everything of this database durable. */
   | { readonly kind: 'secure'; readonly name: string }
   /** On a replica: let everybody write to this database, which must be just there, each transaction being committed by `commit` first. */
@@ -100,6 +102,8 @@ export interface Answers {
   /** Undefined where there is no such database. */
   halt: Position | undefined
   unhalt: undefined
+  /** False when there is such a database. */
+  reserve: boolean
   /** Final and durable. */
   secure: Position
   /** False when it is not there yet. */

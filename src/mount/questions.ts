@@ -92,6 +92,8 @@ export class Questions {
       case 'unhalt':
         this.#halts.unhalt(question.name)
         return undefined
+      case 'reserve':
+        return this.#halts.reserve(question.name)
       case 'secure':
         return await this.#halts.secure(question.name)
       case 'forward':
@@ -152,6 +154,8 @@ export class Questions {
     else this.#access.onlyWriter = pid
     try {
       const wanted = database.committer.reception.announce(ltx, database.position)
+      // Directories are nobody's transaction.
+      if (wanted) this.#store.local.makeParents(name)
       if (wanted && ltx.minTxid === 1n && database.position.txid > 0n && !this.#superseded.has(name)) {
         const superseded = await this.#store.keepSuperseded(database)
         if (superseded !== undefined) this.#superseded.set(name, superseded)

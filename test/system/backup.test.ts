@@ -1,10 +1,11 @@
 // The backup of a real mount: uploaded as it is written, restored by us and by Litestream's own code, at every point that it has.
 import { existsSync, mkdirSync } from 'node:fs'
-import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { readLtxSummary } from '../../src/db/ltx-file.js'
 import { litestreamRestore } from '../backup/oracle.js'
 import { backedUp, backupConfig, names, restored, sameAsLitestream, sql, WAIT_MS } from './backups.js'
 import { startCluster, TTL_MS } from './clusters.js'
@@ -110,11 +111,18 @@ t.test('a node goes on where another stopped, and begins from the backup alone',
   t.notMatch(again.output(), /all of it is uploaded/, 'it went on')
   const wanted = await contentHash(await sameAsLitestream(t, url, 'two runs'))
 
+  const before = await names(path.join(backup, 'a/my.db/ltx/0'))
   const fresh = await startMount(t, { configExtra: backupConfig(backup, { 'restore-if-db-not-exists': true }) })
-  t.match(fresh.output(), /a\/my\.db restored from file:.* at TXID [0-9a-f]{16} of the backup/)
+  t.match(fresh.output(), /a\/my\.db restored from file:.* at 0000000000000004\/[0-9a-f]{16}/)
   t.equal(await contentHash(path.join(fresh.dir, 'a/my.db')), wanted)
   await sql(path.join(fresh.dir, 'a/my.db'), 'insert into t values (4)')
   t.equal(await fresh.stop(), 0)
+  t.notMatch(fresh.output(), /all of it is uploaded/)
+  const after = (await names(path.join(backup, 'a/my.db/ltx/0'))).filter((name) => !before.includes(name))
+  const [upload = ''] = after
+  t.equal(after.length, 1, 'only what is new')
+  t.equal(readLtxSummary(path.join(backup, 'a/my.db/ltx/0', upload)).header.sourcePosition?.txid, 5n)
+  t.ok((await stat(path.join(backup, 'a/my.db/ltx/0', upload))).size < 2 * 4096, 'without the pages that there were')
   t.equal(
     await sql(await sameAsLitestream(t, url, 'restored and gone on'), 'select group_concat(a) from t'),
     '1,2,3,4\n',
