@@ -122,7 +122,9 @@ export class RoleSwitch {
     const { thread, countsEpochs } = this.#parts
     await thread.ask({ kind: 'lead' })
     this.#replica.wasPrimary()
-    this.#serving = { controller: new AbortController(), epoch: countsEpochs ? epoch : undefined }
+    const controller = new AbortController()
+    this.#serving = { controller, epoch: countsEpochs ? epoch : undefined }
+    this.#applier.lead(controller.signal)
   }
 
   /** Becomes a replica, of another primary or of nobody. Commits nothing from the call on. */

@@ -6,7 +6,9 @@ import type { LtxBody } from '../db/ltx-body.js'
 import { describeError, type Log } from '../log.js'
 import { decodeHeader, type LtxHeader } from '../ltx/header.js'
 import type { Position } from '../ltx/names.js'
-import type { ApplierCommand, ApplierReport, ApplierSettings } from './messages.js'
+import { KeptLogs } from './kept-logs.js'
+import type { ApplierDeed, ApplierOutcome, ApplierReport, ApplierSettings } from './messages.js'
+import type { SeenVersion } from './seen-version.js'
 
 /** One or more consecutive transactions as one LTX file, received whole and verified. */
 export interface VerifiedLtx {
@@ -44,7 +46,8 @@ const MAX_DEATHS = 5
 const RESTART_MS = 50
 
 interface Waiting {
-  resolve(position: Position | undefined): void
+  readonly database: string
+  resolve(outcome: ApplierOutcome): void
   reject(error: Error): void
 }
 
@@ -70,6 +73,9 @@ export class Applier {
   readonly #last = new Map<string, Promise<unknown>>()
   readonly #queues = new Map<string, Queued[]>()
   readonly #room: (() => void)[] = []
+  /** What connections may have cached, which a process that dies would forget. */
+  readonly #seen = new Map<string, SeenVersion>()
+  readonly #kept: KeptLogs
   #child: ChildProcess | undefined
   #nextId = 1
   #waitingBytes = 0
@@ -79,6 +85,9 @@ export class Applier {
 
   constructor(options: ApplierOptions) {
     this.#options = options
+    this.#kept = new KeptLogs(async (name) => {
+      await this.#inTurn(name, () => this.#send(this.#running(), { type: 'makeNoticed', database: name }))
+    }, options.log)
   }
 
   /**
@@ -100,11 +109,23 @@ export class Applier {
     }
   }
 
-  /** Lets go of a database: before this node becomes the primary, and others write to it. */
+  /**
+   * Lets go of a database: before this node becomes the primary, and others write to it. A log that connections might not notice to have been
+   * is kept until `lead` sees to that.
+   */
   async release(name: string): Promise<void> {
     await this.#inTurn(name, async () => {
-      if (this.#child !== undefined) await this.#sendOrDead(this.#child, { type: 'release', database: name })
+      // One that has died may have left such a log.
+      const child = this.#seen.has(name) ? this.#running() : this.#child
+      if (child === undefined) return
+      const outcome = await this.#sendOrDead(child, { type: 'release', database: name })
+      this.#kept.set(name, outcome?.isKept ?? false)
     })
+  }
+
+  /** This node is the primary until `signal` is aborted, and may make transactions of its own. */
+  lead(signal: AbortSignal): void {
+    this.#kept.lead(signal)
   }
 
   /**
@@ -120,9 +141,7 @@ export class Applier {
     const failures: Error[] = []
     const hold = async (database: string) => {
       try {
-        await this.#inTurn(database, () =>
-          this.#send(child, (id) => ({ type: 'hold', id, database, timeoutMs, recover })),
-        )
+        await this.#inTurn(database, () => this.#send(child, { type: 'hold', database, timeoutMs, recover }))
       } catch (error) {
         failures.push(error as Error)
       }
@@ -201,7 +220,7 @@ export class Applier {
       if (!(await gate.announce(name, ltx, child.pid ?? 0))) return after
       let applied = false
       try {
-        await this.#send(child, (id) => ({ type: 'apply', id, database: name, body: ltx.body, timeoutMs }))
+        await this.#send(child, { type: 'apply', database: name, body: ltx.body, timeoutMs })
         applied = true
         this.#deathsInRow = 0
       } catch (error) {
@@ -217,22 +236,23 @@ export class Applier {
     }
   }
 
-  #send(child: ChildProcess, commandOf: (id: number) => ApplierCommand): Promise<Position | undefined> {
+  #send(child: ChildProcess, deed: ApplierDeed): Promise<ApplierOutcome> {
     if (child !== this.#child) return Promise.reject(new DeathError('the applier ended'))
     const id = this.#nextId++
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject })
+      this.#waiting.set(id, { database: deed.database, resolve, reject })
       // An error means that the channel has closed; the exit, which follows, tells everybody who waits.
-      child.send(commandOf(id), () => {})
+      child.send({ ...deed, id, seen: this.#seen.get(deed.database) }, () => {})
     })
   }
 
   /** A process that has died holds nothing. */
-  async #sendOrDead(child: ChildProcess, command: { type: 'release' | 'letGo'; database: string }): Promise<void> {
+  async #sendOrDead(child: ChildProcess, deed: ApplierDeed): Promise<ApplierOutcome | undefined> {
     try {
-      await this.#send(child, (id) => ({ ...command, id }))
+      return await this.#send(child, deed)
     } catch (error) {
       if (!(error instanceof DeathError)) throw error
+      return undefined
     }
   }
 
@@ -272,8 +292,15 @@ export class Applier {
     }
     const waiting = this.#waiting.get(message.id)
     this.#waiting.delete(message.id)
-    if (message.type === 'done') waiting?.resolve(message.position)
-    else waiting?.reject(message.error)
+    if (waiting === undefined) return
+    if (message.type === 'failed') {
+      waiting.reject(message.error)
+      return
+    }
+    const { seen } = message.outcome
+    if (seen === undefined) this.#seen.delete(waiting.database)
+    else this.#seen.set(waiting.database, seen)
+    waiting.resolve(message.outcome)
   }
 }
 

@@ -1,7 +1,6 @@
 import path from 'node:path'
 import { describeError } from '../log.js'
-import type { Position } from '../ltx/names.js'
-import type { ApplierCommand, ApplierReport, ApplierSettings } from './messages.js'
+import type { ApplierCommand, ApplierOutcome, ApplierReport, ApplierSettings } from './messages.js'
 import { ReplicaDatabase } from './replica-database.js'
 
 /**
@@ -10,6 +9,7 @@ import { ReplicaDatabase } from './replica-database.js'
  */
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as ApplierSettings
+const NOTHING = { position: undefined, isKept: false }
 const ending = new AbortController()
 const databases = new Map<string, ReplicaDatabase>()
 
@@ -36,22 +36,26 @@ function databaseOf(name: string): ReplicaDatabase {
 
 async function obey(command: ApplierCommand): Promise<void> {
   const database = databaseOf(command.database)
+  database.remember(command.seen)
   try {
-    report({ type: 'done', id: command.id, position: await doneBy(command, database) })
+    const outcome = await doneBy(command, database)
+    report({ type: 'done', id: command.id, outcome: { ...NOTHING, ...outcome, seen: database.seen } })
   } catch (error) {
     report({ type: 'failed', id: command.id, error: sendable(error) })
   }
 }
 
-async function doneBy(command: ApplierCommand, database: ReplicaDatabase): Promise<Position | undefined> {
-  if (command.type === 'apply') return await database.apply(command.body, command.timeoutMs)
+async function doneBy(command: ApplierCommand, database: ReplicaDatabase): Promise<Partial<ApplierOutcome>> {
+  if (command.type === 'apply') return { position: await database.apply(command.body, command.timeoutMs) }
   if (command.type === 'hold') await database.hold(command)
   else if (command.type === 'letGo') await database.letGo()
+  else if (command.type === 'makeNoticed') await database.makeNoticed()
   else {
-    databases.delete(command.database)
-    await database.close()
+    const isKept = await database.release()
+    if (!isKept) databases.delete(command.database)
+    return { isKept }
   }
-  return undefined
+  return {}
 }
 
 /** The node is gone, or asks to end by hanging up: what is being applied is done or never was. */

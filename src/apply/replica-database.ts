@@ -1,17 +1,20 @@
 import fs from 'node:fs'
 import { type LtxBody, readLtx, summarizeLtx } from '../db/ltx-body.js'
 import type { Position } from '../ltx/names.js'
-import { DATABASE_HEADER_SIZE, isWalMode, parseDatabaseHeader } from '../sqlite/database-header.js'
-import { DatabaseLocks, retry } from './database-locks.js'
+import { isWalMode } from '../sqlite/database-header.js'
+import { BusyError, DatabaseLocks, retry } from './database-locks.js'
 import { type DatabasePaths, databasePaths } from './database-paths.js'
 import { type Plan, planTransaction, writeAsLog, writeTransaction } from './rollback-write.js'
+import type { SeenVersion } from './seen-version.js'
+import { hasFrames, hasLog, isHot } from './side-files.js'
 import { type ApplyOptions, openSqlite } from './sqlite-connection.js'
 import { WalSession } from './wal-session.js'
-import { readPadded } from './write-fully.js'
 
 /** How often a log with something left to do is looked after, and after how long without a transaction it is let go, milliseconds. */
 const UPKEEP_MS = 1000
 const IDLE_MS = 60_000
+/** How long others are waited for in what is tried again, or must not keep a node from becoming the primary, milliseconds. */
+const BRIEF_MS = 500
 /** Each attempt after the first means that the database was recovered or changed its journal mode meanwhile. */
 const MAX_ATTEMPTS = 10
 
@@ -39,6 +42,7 @@ export class ReplicaDatabase {
   #usedMs = 0
   /** What keeps other writers out. */
   #held: Held | undefined
+  #seen: SeenVersion | undefined
 
   /** `database` is the path of the database file; `report` hears of upkeep that failed, which is tried again. */
   constructor(database: string, options: ApplyOptions, report: (error: Error) => void) {
@@ -63,6 +67,48 @@ export class ReplicaDatabase {
     })
   }
 
+  /** What connections may have cached, as far as it is known; undefined before anything was applied, and where there is no database. */
+  get seen(): SeenVersion | undefined {
+    return this.#seen
+  }
+
+  /** What was known of it by another process that is gone. */
+  remember(seen: SeenVersion | undefined): void {
+    this.#seen ??= seen
+  }
+
+  /**
+   * Before others write to it, since this node becomes the primary: lets go of the database, but for a log that not everybody would notice to
+   * have been. Resolves to whether there is one, which nobody else can end until `makeNoticed`. One that it cannot open in time counts too.
+   */
+  release(): Promise<boolean> {
+    return this.#inTurn(async () => {
+      const isUnnoticed = await this.#hasUnnoticedLog()
+      if (!isUnnoticed) this.#leave()
+      return isUnnoticed
+    })
+  }
+
+  /** Has everybody notice the log that `release` has left, and lets go of the database. For a primary. Throws BusyError, a system error. */
+  makeNoticed(): Promise<void> {
+    return this.#inTurn(async () => {
+      const session = await this.#openLog(BRIEF_MS)
+      await session?.makeNoticed(BRIEF_MS)
+      if (this.#held === undefined) this.#leave()
+    })
+  }
+
+  /** Where nothing was ever applied nobody has cached what is not there. */
+  async #hasUnnoticedLog(): Promise<boolean> {
+    if (this.#session === undefined && (this.#seen === undefined || !hasFrames(this.#paths))) return false
+    try {
+      return (await this.#openLog(BRIEF_MS))?.isNoticed === false
+    } catch (error) {
+      if (error instanceof BusyError) return true
+      throw error
+    }
+  }
+
   /** Lets go of the database, as a connection that is closed; the next transaction opens it again. */
   close(): Promise<void> {
     return this.#inTurn(async () => {
@@ -84,7 +130,7 @@ export class ReplicaDatabase {
     return this.#inTurn(async () => {
       const hadLog = this.#held?.locks === undefined && this.#held !== undefined
       this.#letGo()
-      if (hadLog) this.#closeSession()
+      if (hadLog && this.#session?.isNoticed) this.#closeSession()
     })
   }
 
@@ -136,9 +182,10 @@ export class ReplicaDatabase {
   }
 
   /** The session of a database with a log; undefined for one without, or none at all. */
-  async #openLog(): Promise<WalSession | undefined> {
+  async #openLog(busyTimeoutMs = this.#options.busyTimeoutMs): Promise<WalSession | undefined> {
     if (this.#session === undefined && this.#hasLog()) {
-      this.#session = await WalSession.open(this.#paths, this.#options)
+      this.#session = await WalSession.open(this.#paths, { ...this.#options, busyTimeoutMs }, this.#seen)
+      this.#seen = this.#session?.seen
     }
     return this.#session
   }
@@ -176,7 +223,8 @@ export class ReplicaDatabase {
       await retry(() => (locks.shared() && locks.reserved()) || releasing(locks), what, busyTimeoutMs, signal)
       hot = isHot(this.#paths, fd)
       if (hot || (ended ? hasFrames(this.#paths) : fs.fstatSync(fd).size > 0 && hasLog(this.#paths, fd))) return false
-      const plan = planTransaction(fd, body)
+      const plan = planTransaction(fd, body, this.#seen)
+      this.#seen = plan.seen
       await retry(() => locks.exclusive(), what, busyTimeoutMs, signal)
       hot = true
       this.#write(fd, body, plan)
@@ -205,6 +253,7 @@ export class ReplicaDatabase {
     readLtx(body, (reader) => [...reader.pages()])
     this.#session?.close()
     this.#session = undefined
+    this.#seen = undefined
     // The database first: a log without its database is no danger to the next one of that name, a database without its log is torn.
     const { database, journal, wal, shm } = this.#paths
     for (const path of [database, journal, wal, shm]) fs.rmSync(path, { force: true })
@@ -288,29 +337,4 @@ async function holdJournal(paths: DatabasePaths, options: ApplyOptions, recover:
 function releasing(locks: DatabaseLocks): false {
   locks.unlock()
   return false
-}
-
-function hasLog(paths: DatabasePaths, fd: number): boolean {
-  const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
-  readPadded(fd, bytes, 0)
-  const header = parseDatabaseHeader(bytes)
-  if (header !== undefined && isWalMode(header)) return true
-  return hasFrames(paths)
-}
-
-function hasFrames(paths: DatabasePaths): boolean {
-  return (fs.statSync(paths.wal, { throwIfNoEntry: false })?.size ?? 0) > 0
-}
-
-/** With RESERVED held: whether a writer died, and its journal is to be rolled back. */
-function isHot(paths: DatabasePaths, database: number): boolean {
-  if (fs.fstatSync(database).size === 0 || !fs.existsSync(paths.journal)) return false
-  const fd = fs.openSync(paths.journal, 'r')
-  try {
-    const first = new Uint8Array(1)
-    readPadded(fd, first, 0)
-    return first[0] !== 0
-  } finally {
-    fs.closeSync(fd)
-  }
 }

@@ -13,15 +13,13 @@ import { firstCursor } from '../sqlite/wal-scan.js'
 import type { DatabasePaths } from './database-paths.js'
 import { FrameWriter } from './frame-writer.js'
 import { PageWriter } from './page-writer.js'
+import { isLater, type SeenVersion, seenVersion } from './seen-version.js'
 import { readPadded, writeFully } from './write-fully.js'
 
 /** The smallest sector that SQLite writes journals for. */
 const SECTOR_SIZE = 512
 /** Records are collected up to this many bytes before they are written. */
 const BUFFER_SIZE = 1 << 20
-/** What a reader compares to know whether its cache is good: change counter, size, free pages (SQLite's dbFileVers). */
-const VERSION_START = 24
-const VERSION_END = 40
 
 /** What a transaction is going to change. */
 export interface Plan {
@@ -31,23 +29,25 @@ export interface Plan {
   readonly pageCount: number
   /** Ascending, the pages that the transaction sets; none where the database is empty, since there is nothing to save. */
   readonly pgnos: readonly number[]
-  /** Whether page 1 stays the same where readers look for changes, although there is one: they would keep what they have cached. */
+  /** Whether readers who look at the change counter might keep what they have cached, although something changes. */
   readonly unnoticed: boolean
+  /** What they may have cached before it; undefined where the database is empty. */
+  readonly seen: SeenVersion | undefined
 }
 
 /**
- * Compares the LTX file with the database, for which it is read once, to the end, unless the database is empty. Throws LtxError when it is
- * bad. SHARED must be held.
+ * Compares the LTX file with the database, for which it is read once, to the end, unless the database is empty. `known` is what readers are
+ * known to have seen. Throws LtxError when it is bad. SHARED must be held.
  */
-export function planTransaction(database: number, body: LtxBody): Plan {
-  const { size } = fs.fstatSync(database)
+export function planTransaction(database: number, body: LtxBody, known: SeenVersion | undefined): Plan {
+  const { size, ino } = fs.fstatSync(database)
   const firstBytes = new Uint8Array(DATABASE_HEADER_SIZE)
   readPadded(database, firstBytes, 0)
   const now = size === 0 ? undefined : parseDatabaseHeader(firstBytes)
   if (now === undefined && size > 0) throw new Error('Cannot apply a transaction: what is there is no SQLite database')
   if (now === undefined) {
     const header = readLtx(body, (decoder) => decoder.header)
-    return { header, pageSize: 0, pageCount: 0, pgnos: [], unnoticed: false }
+    return { header, pageSize: 0, pageCount: 0, pgnos: [], unnoticed: false, seen: undefined }
   }
   const { pageSize } = now
   const pageCount = databasePageCount(now, size)
@@ -55,11 +55,11 @@ export function planTransaction(database: number, body: LtxBody): Plan {
   const pgnos: number[] = []
   const original = Buffer.alloc(pageSize)
   let changed = false
-  let noticed = false
+  let { changeCounter } = now
   const header = readLtx(body, (decoder) => {
     for (const { pgno, data } of decoder.pages()) {
       pgnos.push(pgno)
-      if (pgno === 1) noticed = differ(firstBytes, data, VERSION_START, VERSION_END)
+      if (pgno === 1) changeCounter = parseDatabaseHeader(data)?.changeCounter ?? changeCounter
       if (changed || pageSize !== data.length) continue
       readPadded(database, original, (pgno - 1) * pageSize)
       changed = !original.equals(data)
@@ -67,8 +67,10 @@ export function planTransaction(database: number, body: LtxBody): Plan {
     return decoder.header
   })
   const differs = changed || pageCount !== header.commit
-  const unnoticed = differs && !noticed && pageSize === header.pageSize
-  return { header, pageSize, pageCount, pgnos, unnoticed }
+  const seen = seenVersion(ino, now, known)
+  // A log has pages of the database's size only.
+  const unnoticed = differs && pageSize === header.pageSize && !isLater(changeCounter, seen.counter)
+  return { header, pageSize, pageCount, pgnos, unnoticed, seen }
 }
 
 /**
@@ -169,8 +171,4 @@ function pagesToSave({ header, pageSize, pageCount, pgnos }: Plan): number[] {
   const firstCut = replaced ? 1 : header.commit + 1
   for (let pgno = firstCut; pgno <= pageCount; pgno++) changed.push(pgno)
   return changed.filter((pgno) => pgno !== lock)
-}
-
-function differ(a: Uint8Array, b: Uint8Array, start: number, end: number): boolean {
-  return Buffer.compare(a.subarray(start, end), b.subarray(start, end)) !== 0
 }

@@ -2,7 +2,13 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import type Sqlite from 'better-sqlite3'
 import { type LtxBody, readLtx } from '../db/ltx-body.js'
-import { DATABASE_HEADER_SIZE, type DatabaseHeader, isWalMode, parseDatabaseHeader } from '../sqlite/database-header.js'
+import {
+  DATABASE_HEADER_SIZE,
+  type DatabaseHeader,
+  databasePageCount,
+  parseDatabaseHeader,
+  setVersion,
+} from '../sqlite/database-header.js'
 import { encodeWalHeader, FRAME_HEADER_SIZE, parseWalHeader, WAL_HEADER_SIZE, type WalHeader } from '../sqlite/wal.js'
 import type { WalIndexHeader } from '../sqlite/wal-index.js'
 import type { WalCursor } from '../sqlite/wal-scan.js'
@@ -10,6 +16,7 @@ import { DatabaseLocks, retry } from './database-locks.js'
 import type { DatabasePaths } from './database-paths.js'
 import { copyFrames } from './frame-copy.js'
 import { FrameWriter } from './frame-writer.js'
+import { isLater, nextCounter, type SeenVersion, seenVersion } from './seen-version.js'
 import { type ApplyOptions, openSqlite } from './sqlite-connection.js'
 import { WalIndexFile } from './wal-index-file.js'
 import { readPadded, writeFully } from './write-fully.js'
@@ -43,28 +50,37 @@ export class WalSession {
   readonly #index: WalIndexFile
   readonly #locks: DatabaseLocks
   #header: DatabaseHeader
-  /** What connections may have cached that have not looked since the log began: they go by the change counter. */
-  readonly #cachedCounter: number
+  /** What connections may have cached that have not looked since the log began. */
+  readonly seen: SeenVersion
   /** Other writers are kept out. */
   #holds = false
   /** mxFrame at which the next checkpoint is due. */
   #checkpointAt = CHECKPOINT_FRAMES
 
-  private constructor(paths: DatabasePaths, options: ApplyOptions, files: SessionFiles, header: DatabaseHeader) {
+  private constructor(
+    paths: DatabasePaths,
+    options: ApplyOptions,
+    files: SessionFiles,
+    known: SeenVersion | undefined,
+  ) {
     this.#paths = paths
     this.#options = options
     this.#files = files
     this.#index = files.index
     this.#locks = new DatabaseLocks(files.database)
-    this.#header = header
-    this.#cachedCounter = header.changeCounter
+    this.#header = readHeader(paths.database, files.database, 0)
+    this.seen = seenVersion(fs.fstatSync(files.database).ino, this.#header, known)
   }
 
   /**
-   * Opens the database as a connection would, which recovers it where that is needed. Undefined when it has no log after all.
-   * Throws BusyError, SqliteError, a system error.
+   * Opens the database as a connection would, which recovers it where that is needed. `known` is what readers are known to have seen.
+   * Undefined when it has no log after all. Throws BusyError, SqliteError, a system error.
    */
-  static async open(paths: DatabasePaths, options: ApplyOptions): Promise<WalSession | undefined> {
+  static async open(
+    paths: DatabasePaths,
+    options: ApplyOptions,
+    known: SeenVersion | undefined,
+  ): Promise<WalSession | undefined> {
     const connection = await openSqlite(paths.database, options)
     const files =
       connection.pragma('journal_mode', { simple: true }) === 'wal' ? openFiles(paths, connection) : undefined
@@ -72,7 +88,7 @@ export class WalSession {
       connection.close()
       return undefined
     }
-    const session = new WalSession(paths, options, files, readHeader(paths.database, files.database, 0))
+    const session = new WalSession(paths, options, files, known)
     try {
       await retry(() => session.#locks.shared(), `lock ${paths.database}`, options.busyTimeoutMs, options.signal)
       const { valid, mxFrame } = files.index.header()
@@ -91,22 +107,44 @@ export class WalSession {
   }
 
   /**
-   * Whether a connection that has not looked since the log began, and finds none when it does, knows that its cache is of no use. The
-   * transactions of a log leave the change counter as it is; where page 1 calls for a rollback journal, only that would tell it.
+   * Whether a connection that has not looked since the log began, and finds none when it does, knows that its cache is of no use. Of a log's
+   * transactions most leave the change counter, by which it would know, as it is.
    */
   get isNoticed(): boolean {
-    return isWalMode(this.#header) || this.#header.changeCounter !== this.#cachedCounter
+    return isLater(this.#header.changeCounter, this.seen.counter)
   }
 
   /** Applies one transaction. When it throws, nothing of it is visible, and it may be applied again. */
   async apply(body: LtxBody): Promise<void> {
     const index = await this.#lockWriter()
     try {
-      this.#append(body, this.#index.restartIfDone(index))
+      this.#appendLtx(body, this.#index.restartIfDone(index))
     } finally {
       if (!this.#holds) this.#index.unlockWriter()
     }
     if (this.#index.header().mxFrame >= this.#checkpointAt) this.checkpoint()
+  }
+
+  /**
+   * Commits a transaction of its own that has everybody notice the log, unless somebody else has: page 1 with a change counter that no
+   * connection can have seen. For a node that is the primary. Throws BusyError, a system error.
+   */
+  async makeNoticed(busyTimeoutMs: number): Promise<void> {
+    const index = await this.#lockWriter(busyTimeoutMs)
+    try {
+      const page = this.#readPage(1, index.mxFrame)
+      this.#header = headerOf(page, this.#paths.database)
+      if (this.isNoticed) return
+      const pageCount = index.nPage || databasePageCount(this.#header, fs.fstatSync(this.#files.database).size)
+      setVersion(page, nextCounter(this.seen.counter), pageCount)
+      this.#append(this.#index.restartIfDone(index), (writer) => {
+        writer.add(1, page)
+        return pageCount
+      })
+      this.#header = headerOf(page, this.#paths.database)
+    } finally {
+      if (!this.#holds) this.#index.unlockWriter()
+    }
   }
 
   /** Keeps other writers out, until `letGo` or the session is closed. Throws BusyError. */
@@ -133,8 +171,8 @@ export class WalSession {
     })
     const { mxFrame } = this.#index.header()
     this.#checkpointAt = done ? CHECKPOINT_FRAMES : mxFrame + CHECKPOINT_FRAMES
-    // Where page 1 calls for a rollback journal, only a log with something in it tells new connections that there is one.
-    if (done && this.#header.readVersion === 2 && fs.fstatSync(wal).size > LARGE_WAL)
+    // Where page 1 calls for a rollback journal, or is not looked at, only a log with something in it tells connections that there is one.
+    if (done && this.isNoticed && this.#header.readVersion === 2 && fs.fstatSync(wal).size > LARGE_WAL)
       this.#files.connection.pragma('wal_checkpoint(TRUNCATE)')
     return done
   }
@@ -153,13 +191,20 @@ export class WalSession {
     try {
       this.checkpoint()
       this.#files.connection.close()
-      if (!this.#locks.alone() || !this.checkpointed) return false
+      if (!this.#locks.alone() || !this.checkpointed || !this.#isThere()) return false
       fs.unlinkSync(this.#paths.wal)
       fs.unlinkSync(this.#paths.shm)
       return true
     } finally {
       this.close()
     }
+  }
+
+  /** Whether the names are still those of these files: on a primary others may have removed them. */
+  #isThere(): boolean {
+    const isSame = (path: string, fd: number) =>
+      fs.statSync(path, { throwIfNoEntry: false })?.ino === fs.fstatSync(fd).ino
+    return isSame(this.#paths.database, this.#files.database) && isSame(this.#paths.wal, this.#files.wal)
   }
 
   close(): void {
@@ -183,23 +228,31 @@ export class WalSession {
     throw new Error(`Cannot write to ${this.#paths.wal}: its wal-index is damaged again and again`)
   }
 
-  #append(body: LtxBody, index: WalIndexHeader): void {
+  #appendLtx(body: LtxBody, index: WalIndexHeader): void {
+    let firstPage: DatabaseHeader | undefined
+    this.#append(index, (writer) => {
+      const pageCount = readLtx(body, (decoder) => {
+        for (const { pgno, data } of decoder.pages()) {
+          if (pgno === 1) firstPage = parseDatabaseHeader(data)
+          writer.add(pgno, data)
+        }
+        return decoder.header.commit
+      })
+      // A transaction without pages may still make the database shorter, and only a frame can say so.
+      if (writer.pgnos.length === 0) writer.add(1, this.#readPage(1, index.mxFrame))
+      return pageCount
+    })
+    if (firstPage !== undefined) this.#header = firstPage
+  }
+
+  /** Appends the transaction whose frames `add` writes; it returns how many pages the database has then. */
+  #append(index: WalIndexHeader, add: (writer: FrameWriter) => number): void {
     const { pageSize } = this.#header
     const header = index.mxFrame === 0 ? this.#startLog(index) : { ...index, pageSize, sequence: 0 }
     const offset = WAL_HEADER_SIZE + index.mxFrame * (FRAME_HEADER_SIZE + pageSize)
     const writer = new FrameWriter(this.#files.wal, header, { offset, s1: header.s1, s2: header.s2 })
-    let firstPage: DatabaseHeader | undefined
-    const pageCount = readLtx(body, (decoder) => {
-      for (const { pgno, data } of decoder.pages()) {
-        if (pgno === 1) firstPage = parseDatabaseHeader(data)
-        writer.add(pgno, data)
-      }
-      return decoder.header.commit
-    })
-    // A transaction without pages may still make the database shorter, and only a frame can say so.
-    if (writer.pgnos.length === 0) writer.add(1, this.#readPage(1, index.mxFrame))
+    const pageCount = add(writer)
     this.#publish(index, header, writer, writer.commit(pageCount), pageCount)
-    if (firstPage !== undefined) this.#header = firstPage
   }
 
   #publish(index: WalIndexHeader, log: WalHeader, writer: FrameWriter, end: WalCursor, pageCount: number): void {
@@ -267,7 +320,11 @@ function openFiles(paths: DatabasePaths, connection: Sqlite.Database): SessionFi
 function readHeader(path: string, fd: number, offset: number): DatabaseHeader {
   const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
   readPadded(fd, bytes, offset)
-  const header = parseDatabaseHeader(bytes)
-  if (header === undefined) throw new Error(`Cannot use ${path}: there is no database header at byte ${offset}`)
+  return headerOf(bytes, `${path}, byte ${offset}`)
+}
+
+function headerOf(page: Uint8Array, where: string): DatabaseHeader {
+  const header = parseDatabaseHeader(page)
+  if (header === undefined) throw new Error(`Cannot use the database: there is no header at ${where}`)
   return header
 }

@@ -52,6 +52,17 @@ export function parseDatabaseHeader(bytes: Uint8Array): DatabaseHeader | undefin
   }
 }
 
+/**
+ * Sets change counter and size of a database in its first page, as a writer does that notes both (section 1.3.10): the size is valid for that
+ * counter.
+ */
+export function setVersion(page: Uint8Array, changeCounter: number, pageCount: number): void {
+  const view = new DataView(page.buffer, page.byteOffset, DATABASE_HEADER_SIZE)
+  view.setUint32(24, changeCounter)
+  view.setUint32(28, pageCount)
+  view.setUint32(92, changeCounter)
+}
+
 /** Whether `value` is a page size that SQLite accepts: a power of two in 512..65536. */
 export function isPageSize(value: number): boolean {
   return value >= MIN_PAGE_SIZE && value <= MAX_PAGE_SIZE && (value & (value - 1)) === 0

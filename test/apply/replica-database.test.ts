@@ -194,6 +194,26 @@ t.test('nor when the database is let go, for its node to become the primary', as
   await judge(t, pair)
 })
 
+t.test('change counters that go back, and come again with other content', async (t) => {
+  const pair = makePair(t, ['journal_mode = DELETE'])
+  const { primary, replica, file } = pair
+  await replica.apply({ bytes: primary.createAccounts() })
+  const backup = path.join(path.dirname(file), 'backup.db')
+  writeFileSync(backup, readFileSync(file))
+  await replica.apply({ bytes: primary.run(() => primary.db.exec('UPDATE account SET balance = 1005')) })
+  const reader = connect(t, file)
+  t.equal(await reader.value(SUM), 1005 * ACCOUNTS)
+  await replica.apply({ bytes: primary.run(() => primary.db.exec('UPDATE account SET balance = 1006')) })
+
+  const other = new Primary(backup, [])
+  t.teardown(() => other.db.close())
+  await replica.apply({ bytes: other.snapshot() })
+  await replica.apply({ bytes: other.run(() => other.db.exec('UPDATE account SET balance = 995')) })
+  t.equal(await reader.value(SUM), 995 * ACCOUNTS)
+  await reader.close()
+  await judge(t, { ...pair, primary: other })
+})
+
 t.test('drop, and a new database of the same name beside the old one', async (t) => {
   const pair = makePair(t, ['journal_mode = WAL'])
   const { primary, replica, file } = pair

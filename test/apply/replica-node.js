@@ -39,6 +39,7 @@ await thread.ask({ kind: 'receive', primary: 'primary', pid: undefined })
 const script = fileURLToPath(new URL('../../dist/apply/main.js', import.meta.url))
 const gate = new ThreadGate(thread)
 let pid
+let leading = new AbortController()
 const watched = {
   announce: (name, ltx, applierPid) => {
     pid = applierPid
@@ -55,8 +56,11 @@ async function obey(command) {
   if (command.role === 'primary') {
     await applier.release('db')
     fence.openUntil(Infinity)
-    return await thread.ask({ kind: 'lead' })
+    await thread.ask({ kind: 'lead' })
+    leading = new AbortController()
+    return applier.lead(leading.signal)
   }
+  leading.abort()
   const held =
     command.waitMs === undefined ? undefined : await applier.hold(['db'], { timeoutMs: command.waitMs, recover: false })
   fence.close()

@@ -1,0 +1,31 @@
+import fs from 'node:fs'
+import { DATABASE_HEADER_SIZE, isWalMode, parseDatabaseHeader } from '../sqlite/database-header.js'
+import type { DatabasePaths } from './database-paths.js'
+import { readPadded } from './write-fully.js'
+
+/** Whether SQLite would open the database, which is open as `fd`, with a log: one is there, or the header asks for it. */
+export function hasLog(paths: DatabasePaths, fd: number): boolean {
+  const bytes = new Uint8Array(DATABASE_HEADER_SIZE)
+  readPadded(fd, bytes, 0)
+  const header = parseDatabaseHeader(bytes)
+  if (header !== undefined && isWalMode(header)) return true
+  return hasFrames(paths)
+}
+
+/** Whether there is a log with something in it. */
+export function hasFrames(paths: DatabasePaths): boolean {
+  return (fs.statSync(paths.wal, { throwIfNoEntry: false })?.size ?? 0) > 0
+}
+
+/** With RESERVED held: whether a writer died, and its journal is to be rolled back. */
+export function isHot(paths: DatabasePaths, database: number): boolean {
+  if (fs.fstatSync(database).size === 0 || !fs.existsSync(paths.journal)) return false
+  const fd = fs.openSync(paths.journal, 'r')
+  try {
+    const first = new Uint8Array(1)
+    readPadded(fd, first, 0)
+    return first[0] !== 0
+  } finally {
+    fs.closeSync(fd)
+  }
+}
