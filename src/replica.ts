@@ -107,6 +107,7 @@ export class Replica {
       this.#options
     this.#primary = primary
     this.#stopping = new AbortController()
+    this.#applier.prepare()
     const parts = {
       prepare: async (signal: AbortSignal) => {
         await bringMissing({

@@ -109,6 +109,11 @@ export class Applier {
     }
   }
 
+  /** Starts the process ahead of the first transaction. */
+  prepare(): void {
+    if (!this.#closed) this.#running()
+  }
+
   /**
    * Lets go of a database: before this node becomes the primary, and others write to it. A log that connections might not notice to have been
    * is kept until `lead` sees to that.

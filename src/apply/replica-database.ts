@@ -1,4 +1,5 @@
 import fs from 'node:fs'
+import { setImmediate as soon } from 'node:timers/promises'
 import { type LtxBody, readLtx, summarizeLtx } from '../db/ltx-body.js'
 import type { Position } from '../ltx/names.js'
 import { isWalMode } from '../sqlite/database-header.js'
@@ -172,7 +173,8 @@ export class ReplicaDatabase {
       const session = await this.#openLog()
       if (session?.header.pageSize === pageSize) {
         await session.apply(body)
-        this.#scheduleUpkeep()
+        if (session.isCheckpointDue) this.#keepUpNext()
+        else this.#scheduleUpkeep()
         return
       }
       if (session !== undefined) await this.#endLog()
@@ -284,11 +286,20 @@ export class ReplicaDatabase {
   #scheduleUpkeep(): void {
     this.#upkeep ??= setTimeout(() => {
       this.#upkeep = undefined
-      this.#inTurn(async () => this.#keepUp()).catch((error: Error) => {
-        this.#reportOnce(error)
-        this.#scheduleUpkeep()
-      })
+      this.#keepUpNext()
     }, UPKEEP_MS)
+  }
+
+  /** When its turn comes. Who waits for the last transaction, which readers see by now, hears of it first. */
+  #keepUpNext(): void {
+    const upkeep = this.#inTurn(async () => {
+      await soon()
+      this.#keepUp()
+    })
+    upkeep.catch((error: Error) => {
+      this.#reportOnce(error)
+      this.#scheduleUpkeep()
+    })
   }
 
   #reportOnce(cause: Error): void {
@@ -298,16 +309,13 @@ export class ReplicaDatabase {
   }
 
   /** What readers stood in the way of: copying the log to the database, and going over to a rollback journal. */
-  async #keepUp(): Promise<void> {
+  #keepUp(): void {
     const session = this.#session
     if (session === undefined) return
-    if (this.#held !== undefined) {
-      this.#scheduleUpkeep()
-      return
-    }
-    const done = session.checkpointed || session.checkpoint()
+    const isHeld = this.#held !== undefined
+    const done = session.checkpointed || ((!isHeld || session.isCheckpointDue) && session.checkpoint())
     this.#reported = ''
-    const isOver = performance.now() - this.#usedMs > IDLE_MS || (done && !isWalMode(session.header))
+    const isOver = !isHeld && (performance.now() - this.#usedMs > IDLE_MS || (done && !isWalMode(session.header)))
     // As long as it is open, nobody else ends the log either.
     if (isOver && session.isNoticed) this.#leave()
     else this.#scheduleUpkeep()

@@ -122,7 +122,11 @@ export class WalSession {
     } finally {
       if (!this.#holds) this.#index.unlockWriter()
     }
-    if (this.#index.header().mxFrame >= this.#checkpointAt) this.checkpoint()
+  }
+
+  /** Whether so much of the log has not been copied to the database that it is time. */
+  get isCheckpointDue(): boolean {
+    return this.#index.header().mxFrame >= this.#checkpointAt
   }
 
   /**

@@ -54,7 +54,7 @@ function haltId(request: FastifyRequest, key: string): bigint {
 async function received(request: FastifyRequest, file: IncomingFile) {
   try {
     for await (const chunk of request.raw) file.write(chunk)
-    return file.verified()
+    return await file.verified()
   } catch (error) {
     if (error instanceof LtxError || error instanceof ProtocolError) throw new RequestError(400, error.message)
     throw error

@@ -15,6 +15,12 @@ export interface Timeouts {
 }
 
 /**
+ * Bytes that a peer may send before it must have heard that they were read, of a stream and of all streams of a connection. Between regions an
+ * answer takes 100 ms and more, and that many bytes come in that time at most: with undici's 256 KiB a snapshot would come at 2.5 MB/s.
+ */
+const WINDOW_BYTES = 8 << 20
+
+/**
  * How this process calls nodes: with the cluster's token, and over TLS where their address begins with https. undici comes with the first
  * call: a node that follows nobody would keep its 8 MB for nothing.
  */
@@ -50,8 +56,9 @@ export class PeerAccess {
     const { Client, H2CClient } = await import('undici')
     // The body's clock would go on while nobody reads, because a transaction takes long to apply.
     const timeouts = { bodyTimeout: 0, headersTimeout: headersMs }
-    if (!origin.startsWith('https:')) return new H2CClient(origin, { ...timeouts, connect: { timeout: connectMs } })
-    return new Client(origin, { ...timeouts, allowH2: true, connect: { ...this.#connect, timeout: connectMs } })
+    const options = { ...timeouts, initialWindowSize: WINDOW_BYTES, connectionWindowSize: WINDOW_BYTES }
+    if (!origin.startsWith('https:')) return new H2CClient(origin, { ...options, connect: { timeout: connectMs } })
+    return new Client(origin, { ...options, allowH2: true, connect: { ...this.#connect, timeout: connectMs } })
   }
 
   async close(): Promise<void> {

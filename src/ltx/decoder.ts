@@ -67,6 +67,12 @@ export class LtxDecoder implements LtxReader {
     return this.#pageCount
   }
 
+  /** Whether no page follows those that were read. Version 3 only, and where the next four bytes are there. */
+  get pagesEnd(): boolean {
+    const next = this.#input.peek(4)
+    return next.length === 4 && next.readUInt32BE(0) === 0
+  }
+
   /** Only after pages() has ended. */
   get trailer(): LtxTrailer {
     assert(this.#trailer, 'the trailer follows the pages')

@@ -72,7 +72,7 @@ class Applying {
 
   /** Verifies a file and hands it over, once there is room. */
   async hand(file: IncomingFile): Promise<void> {
-    const ltx = file.verified()
+    const ltx = await file.verified()
     const { bytes: limit, files } = MAX_APPLYING
     while (this.#running.size > 0 && (this.#running.size >= files || this.#bytes + file.memoryBytes > limit)) {
       await this.#unlessFailed(

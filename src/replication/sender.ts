@@ -280,7 +280,7 @@ async function* batched(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer, v
     batch.push(piece)
     size += piece.length
     if (size < BATCH_BYTES) continue
-    yield Buffer.concat(batch)
+    yield batch.length === 1 ? piece : Buffer.concat(batch)
     batch = []
     size = 0
   }

@@ -144,7 +144,7 @@ function txBody(input) {
   const file = new IncomingFile('my.db', { directory: os.tmpdir(), memoryBytes: 1 << 20 })
   try {
     for (let at = 0; at < input.length; at += 100) file.write(input.subarray(at, at + 100))
-    file.verified()
+    return file.verified()
   } finally {
     file.discard()
   }
