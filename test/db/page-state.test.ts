@@ -113,3 +113,19 @@ t.test('growth adds every new page but the lock page', async (t) => {
   t.strictSame([...withGrowth(pages(lock - 1, lock), lock - 2, lock, 65536)], [lock - 1])
   t.strictSame([...withGrowth(pages(), lock - 1, lock, 65536)], [])
 })
+
+t.test('a page takes at most 16 bytes of memory', async (t) => {
+  const pages = 2_000_000
+  const run = new Uint32Array(2 * 100_000)
+  const before = process.memoryUsage()
+  const state = new PageState()
+  state.pageSize = 4096
+  state.resize(pages)
+  for (let pgno = 1; pgno <= pages; pgno += run.length / 2) state.addPages(pgno, run.length / 2, run.fill(pgno))
+  const after = process.memoryUsage()
+  const bytes = after.arrayBuffers - before.arrayBuffers + after.heapUsed - before.heapUsed
+  t.ok(bytes <= 16 * pages, `${(bytes / pages).toFixed(2)} bytes`)
+  const last = new Uint32Array(2)
+  state.checksums.get(pages, last, 0)
+  t.same([...last], [run[0], run[1]], 'which are there')
+})

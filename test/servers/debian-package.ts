@@ -1,4 +1,4 @@
-// Programs that Debian has in another release than this machine's: unpacked, not installed, and kept outside the repository.
+// Programs and libraries that tests need and the machine has not, from a release of Debian: unpacked, not installed, and kept outside the repository.
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
@@ -9,28 +9,34 @@ const run = promisify(execFile)
 const APT_DIRECTORY = '/etc/apt'
 const TIMEOUT_MS = 120_000
 
+/** See unpackedPackages. */
+export function unpackedPackage(name: string, release: string): Promise<string> {
+  return unpackedPackages([name], release)
+}
+
 /**
- * The directory where a package of another release of Debian is unpacked, fetched at the first use by the machine's own apt
+ * The directory where packages of a release of Debian are unpacked over each other, fetched at the first use by the machine's own apt
  * configuration. Rejects when that is not possible.
  */
-export async function unpackedPackage(name: string, release: string): Promise<string> {
+export async function unpackedPackages(names: readonly string[], release: string): Promise<string> {
   const cache = process.env['XDG_CACHE_HOME'] ?? '/var/tmp'
-  const target = path.join(cache, 'litefs-servers', `${name}-${release}`)
+  const target = path.join(cache, 'litefs-servers', `${names.join('+')}-${release}`)
   if (existsSync(target)) return target
   await mkdir(path.dirname(target), { recursive: true })
   const scratch = await mkdtemp(`${target}-`)
   try {
-    await fetchPackage(name, release, scratch)
-    const [file] = (await readdir(scratch)).filter((entry) => entry.endsWith('.deb'))
-    if (file === undefined) throw new Error('apt-get fetched no .deb file')
-    await run('dpkg-deb', ['-x', path.join(scratch, file), path.join(scratch, 'root')], { timeout: TIMEOUT_MS })
+    await fetchPackages(names, release, scratch)
+    const files = (await readdir(scratch)).filter((entry) => entry.endsWith('.deb'))
+    if (files.length !== names.length) throw new Error(`apt-get fetched ${files.join(', ') || 'no .deb file'}`)
+    for (const file of files)
+      await run('dpkg-deb', ['-x', path.join(scratch, file), path.join(scratch, 'root')], { timeout: TIMEOUT_MS })
     // Whoever came first has won; a directory that is not empty is not replaced.
     await rename(path.join(scratch, 'root'), target).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error
     })
     return target
   } catch (cause) {
-    throw new Error(`Cannot get Debian's package ${name} of ${release}: it is tested only where apt can fetch it`, {
+    throw new Error(`Cannot get Debian's ${names.join(', ')} of ${release}: it is tested only where apt can fetch it`, {
       cause,
     })
   } finally {
@@ -38,7 +44,7 @@ export async function unpackedPackage(name: string, release: string): Promise<st
   }
 }
 
-async function fetchPackage(name: string, release: string, directory: string): Promise<void> {
+async function fetchPackages(names: readonly string[], release: string, directory: string): Promise<void> {
   await mkdir(path.join(directory, 'lists/partial'), { recursive: true })
   await mkdir(path.join(directory, 'parts'))
   await writeFile(path.join(directory, 'parts/other.sources'), await sourcesOf(release))
@@ -52,7 +58,7 @@ async function fetchPackage(name: string, release: string, directory: string): P
     'APT::Sandbox::User=root',
   ].flatMap((option) => ['-o', option])
   await run('apt-get', [...options, 'update'], { timeout: TIMEOUT_MS })
-  await run('apt-get', [...options, 'download', name], { cwd: directory, timeout: TIMEOUT_MS })
+  await run('apt-get', [...options, 'download', ...names], { cwd: directory, timeout: TIMEOUT_MS })
 }
 
 /** Where this machine gets its own release from, as apt sources of another one. */

@@ -111,6 +111,21 @@ t.test('VACUUM INTO, into the mount and out of it; deserialised and copied files
   await t.rejects(sqlite(source, `VACUUM INTO '${mount.dir}/into.db'`), /already exists/)
 })
 
+t.test('the text of .dump, restored', async (t) => {
+  const mount = await startMount(t, HISTORY)
+  const source = path.join(await outside(t), 'source.db')
+  const more = "CREATE INDEX i ON t(b); CREATE VIEW v AS SELECT id FROM t; INSERT INTO t VALUES(-1, 'naïve ''text''');"
+  await sqlite(source, `PRAGMA page_size=1024; ${SOME_ROWS} ${more} DELETE FROM t WHERE id%5=0;`)
+  const text = await sqlite(source, '.dump')
+  for (const mode of ['delete', 'wal']) {
+    const file = path.join(mount.dir, `${mode}.db`)
+    await sqlite(file, `PRAGMA journal_mode=${mode};\n${text}`)
+    t.equal(await contentHash(file), await contentHash(source), mode)
+    t.equal(await sqlite(file, '.dump'), text, `${mode}: and out again`)
+    await agree(t, mount, `${mode}.db`)
+  }
+})
+
 t.test('memory-mapped readers see what others write, shrinking included', async (t) => {
   const mount = await startMount(t, HISTORY)
   for (const mode of ['delete', 'wal']) {
