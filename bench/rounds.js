@@ -15,10 +15,11 @@ const childScript = fileURLToPath(new URL('child.js', import.meta.url))
  * @param {import('./workloads.js').Workload} workload
  * @param {{ name: string, path: string, database?: string }[]} directories the first is the one the others are
  *   compared with; `database`: a file there that is not to be created first
- * @param {{ rounds: number, seconds: number, signal: AbortSignal }} options
+ * @param {{ rounds: number, seconds: number, signal: AbortSignal, rest?: () => Promise<void> }} options `rest`: waits, before each
+ *   measurement, until nothing of the last one is going on
  * @returns {Promise<number[][]>} operations per second, per directory and round
  */
-export async function measureWorkload(workload, directories, { rounds, seconds, signal }) {
+export async function measureWorkload(workload, directories, { rounds, seconds, signal, rest = async () => {} }) {
   const children = []
   try {
     for (const directory of directories) {
@@ -30,6 +31,7 @@ export async function measureWorkload(workload, directories, { rounds, seconds, 
     for (let round = 0; round < rounds; round++) {
       const order = round % 2 === 0 ? [...directories.keys()] : [...directories.keys()].reverse()
       for (const index of order) {
+        await rest()
         const result = await ask(children[index], { seconds }, signal)
         rates[index].push(result.operations / result.seconds)
       }

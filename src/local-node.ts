@@ -89,7 +89,7 @@ export class LocalNode implements NodeView {
       nodeId,
       owner: {
         status: () => thread.ask({ kind: 'databases' }),
-        follow: (on) => thread.ask({ kind: 'follow', on }),
+        follow: (pace) => thread.ask({ kind: 'follow', pace }),
         freeze: (name) => thread.ask({ kind: 'freeze', name }),
         thaw: (freezeId) => thread.ask({ kind: 'thaw', freezeId }),
       },

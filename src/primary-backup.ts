@@ -59,7 +59,7 @@ export class PrimaryBackup {
   async stop(): Promise<void> {
     if (this.#loop === undefined) return
     // Then all that was written is known, and can be uploaded.
-    await this.#parts.thread.ask({ kind: 'follow', on: true })
+    await this.#parts.thread.ask({ kind: 'follow', pace: 'promptly' })
     await this.#end(true)
   }
 

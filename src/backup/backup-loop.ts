@@ -55,7 +55,7 @@ export class BackupLoop {
     await fs.rm(temporaryDir, { recursive: true, force: true })
     await fs.mkdir(temporaryDir, { recursive: true })
     this.#unsubscribe = source.subscribe((name) => this.#changed(name))
-    this.#unfollow = await source.follow()
+    this.#unfollow = await source.follow('eventually')
     log.info(`backup to ${storage.url}`)
     for (const name of source.positions().keys()) this.#changed(name)
   }

@@ -32,8 +32,8 @@ export interface HeldPages {
 /** What is backed up: the databases of this node. Everything in it is final and durable. */
 export interface BackupSource {
   readonly nodeId: bigint
-  /** Resolves when positions are known and kept up to date, until the returned function is called. */
-  follow(): Promise<() => void>
+  /** Resolves when positions are known and kept up to date, within tenths of a second, until the returned function is called. */
+  follow(pace: 'eventually'): Promise<() => void>
   positions(): ReadonlyMap<string, SourcePosition>
   /** Calls `listener` with the name of each database that has a new position, until the returned function is called. */
   subscribe(listener: (name: string) => void): () => void

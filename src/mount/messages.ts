@@ -2,6 +2,7 @@ import type { SingleLtx } from '../db/ltx-body.js'
 import type { FrozenPages } from '../db/page-freeze.js'
 import type { ReceivedLtx } from '../db/reception.js'
 import type { Position } from '../ltx/names.js'
+import type { FollowPace } from '../store/commit-feed.js'
 import type { LtxCounts } from '../store/ltx-tally.js'
 import type { TraceOptions } from '../trace.js'
 
@@ -47,7 +48,7 @@ export type Question =
   /** Where each database on the board is now; the board says it too then. */
   | { readonly kind: 'positions' }
   /** Tell of transactions from now on (`commits`), or no more. Answered when every transaction before is in a file or was told of. */
-  | { readonly kind: 'follow'; readonly on: boolean }
+  | { readonly kind: 'follow'; readonly pace: FollowPace }
   /** Keep a database as it is now until it is thawed. */
   | { readonly kind: 'freeze'; readonly name: string }
   | { readonly kind: 'thaw'; readonly freezeId: number }

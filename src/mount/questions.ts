@@ -63,8 +63,8 @@ export class Questions {
       case 'positions':
         return await this.#positions()
       case 'follow':
-        if (question.on) await this.#store.follow()
-        else this.#store.unfollow()
+        if (question.pace === 'off') this.#store.unfollow()
+        else await this.#store.follow(question.pace)
         return undefined
       case 'freeze':
         return await this.#freeze(question.name)

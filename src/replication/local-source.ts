@@ -5,6 +5,7 @@ import type { FrozenPages } from '../db/page-freeze.js'
 import { decodeHeader, type LtxHeader } from '../ltx/header.js'
 import { formatLtxName, type Position, parseLtxName } from '../ltx/names.js'
 import { decodeTrailer, type LtxTrailer, TRAILER_SIZE } from '../ltx/trailer.js'
+import type { FollowPace } from '../store/commit-feed.js'
 import { RecentTransactions, type Transaction } from './recent.js'
 import type { HeldSnapshot, Source, SourcePosition } from './source.js'
 
@@ -12,7 +13,7 @@ import type { HeldSnapshot, Source, SourcePosition } from './source.js'
 export interface DatabaseOwner {
   status(): Promise<readonly OwnedDatabase[]>
   /** Tells of transactions from now on, or no more. Resolves when every one before is in a file or was told of. */
-  follow(on: boolean): Promise<void>
+  follow(pace: FollowPace): Promise<void>
   freeze(name: string): Promise<{ readonly freezeId: number; readonly pages: FrozenPages } | undefined>
   thaw(freezeId: number): Promise<void>
 }
@@ -46,8 +47,10 @@ export class LocalSource implements Source {
   readonly #positions = new Map<string, SourcePosition>()
   readonly #highWaters = new Map<string, bigint>()
   readonly #listeners = new Set<(name: string, transaction: Transaction) => void>()
-  #followers = 0
+  /** By how soon they want to hear of transactions. */
+  readonly #followers = { promptly: 0, eventually: 0 }
   #following: Promise<void> | undefined
+  #pace: FollowPace = 'off'
   #linger: NodeJS.Timeout | undefined
   #snapshots = 0
   readonly #waiting: (() => void)[] = []
@@ -64,19 +67,21 @@ export class LocalSource implements Source {
   }
 
   /** Resolves when positions and transactions are known and kept up to date. The returned function says that this is needed no more. */
-  async follow(): Promise<() => void> {
-    this.#followers++
+  async follow(pace: 'promptly' | 'eventually' = 'promptly'): Promise<() => void> {
+    this.#followers[pace]++
     clearTimeout(this.#linger)
     this.#following ??= this.#start()
     let released = false
     const release = () => {
       if (released) return
       released = true
-      this.#followers--
-      if (this.#followers === 0) this.#linger = setTimeout(() => this.#end(), this.#options.lingerMs).unref()
+      this.#followers[pace]--
+      this.#slowDownLater()
     }
     try {
       await this.#following
+      if (pace === 'promptly' && this.#pace !== pace) await this.#set(pace)
+      this.#slowDownLater()
     } catch (error) {
       this.#following = undefined
       release()
@@ -149,7 +154,7 @@ export class LocalSource implements Source {
   doubt(): void {}
 
   async #start(): Promise<void> {
-    await this.#options.owner.follow(true)
+    await this.#set(this.#wanted)
     for (const { name, position, pageSize, lastCommitMs } of await this.#options.owner.status()) {
       const known = this.#positions.get(name)
       if (known !== undefined && known.txid > position.txid) continue
@@ -157,10 +162,28 @@ export class LocalSource implements Source {
     }
   }
 
-  #end(): void {
-    this.#following = undefined
+  get #wanted(): FollowPace {
+    const { promptly, eventually } = this.#followers
+    if (promptly > 0) return 'promptly'
+    return eventually > 0 ? 'eventually' : 'off'
+  }
+
+  async #set(pace: FollowPace): Promise<void> {
+    this.#pace = pace
+    await this.#options.owner.follow(pace)
+  }
+
+  /** Who wanted to hear of them sooner may come back. */
+  #slowDownLater(): void {
+    if (this.#wanted === this.#pace) return
+    clearTimeout(this.#linger)
+    this.#linger = setTimeout(() => this.#slowDown(), this.#options.lingerMs).unref()
+  }
+
+  #slowDown(): void {
+    if (this.#wanted === 'off') this.#following = undefined
     // Whether it was heard is told by the next answer.
-    void this.#options.owner.follow(false)
+    void this.#set(this.#wanted)
   }
 
   async #fileOf(dir: string, minTxid: bigint): Promise<string | undefined> {

@@ -18,6 +18,9 @@ export interface DurableCommit {
   readonly file: string
 }
 
+/** How soon transactions are told of: soon enough for a backup, or at once, which costs the writers. */
+export type FollowPace = 'off' | 'eventually' | 'promptly'
+
 interface Entry {
   readonly file: string
   readonly data: Uint8Array | undefined
@@ -49,20 +52,24 @@ export class CommitFeed implements LtxWatcher {
   readonly #tallies = new Map<string, LtxTally>()
   #durable = 0
   #scheduled = false
-  #following = false
+  #pace: FollowPace = 'off'
 
   constructor(parts: FeedParts) {
     this.#parts = parts
   }
 
-  /** Whether transactions are published; those that become final while they are not are never. */
-  get following(): boolean {
-    return this.#following
+  /** Whether transactions are published, and how soon; those that become final while they are not are never. */
+  get pace(): FollowPace {
+    return this.#pace
   }
 
-  set following(on: boolean) {
+  set pace(pace: FollowPace) {
     this.flush()
-    this.#following = on
+    this.#pace = pace
+  }
+
+  get isPrompt(): boolean {
+    return this.#pace === 'promptly'
   }
 
   stored(file: string, data: Uint8Array | undefined, sequence: number): void {
@@ -134,7 +141,7 @@ export class CommitFeed implements LtxWatcher {
       const count = waiting.findIndex((entry) => entry.sequence > this.#durable || entry.maxTxid > final)
       const ready = waiting.splice(0, count === -1 ? waiting.length : count)
       if (waiting.length === 0) this.#waiting.delete(directory)
-      if (!this.#following) continue
+      if (this.#pace === 'off') continue
       for (const { file, data, maxTxid } of ready) commits.push({ database, txid: maxTxid, data, file })
     }
     if (commits.length > 0) this.#parts.publish(commits)

@@ -24,7 +24,7 @@ export interface LtxWatcher {
   /** Everything up to this sequence number is on disk. */
   durable(sequence: number): void
   /** Somebody waits for transactions to become durable, whatever their applications asked for. */
-  readonly following: boolean
+  readonly isPrompt: boolean
 }
 
 /**
@@ -189,7 +189,7 @@ export class LtxLog implements LtxSink {
 
   #scheduleSync(): void {
     if (this.#syncing !== undefined || this.#immediate !== undefined) return
-    if (this.#watcher.following) this.#immediate = setImmediate(() => this.#syncNow())
+    if (this.#watcher.isPrompt) this.#immediate = setImmediate(() => this.#syncNow())
     else this.#timer ??= setTimeout(() => this.#syncNow(), SYNC_DELAY_MS)
   }
 

@@ -1,20 +1,20 @@
 import type { FileKind } from '../db/database-files.js'
 import type { Log } from '../log.js'
 import type { WalIndexHeader } from '../sqlite/wal-index.js'
+import type { FollowPace } from './commit-feed.js'
 
 /** Reads a database's wal-index as its users see it. */
 export type ReadWalIndex = (name: string) => Promise<WalIndexHeader | undefined>
 
-/** Pause before the first look, and the longest pause between two, milliseconds. */
+/** Pause before the first look, milliseconds; doubled with each. */
 const FIRST_PAUSE_MS = 10
-const LONGEST_PAUSE_MS = 1000
 /**
  * While a replica waits for it: when to look after the write that was captured, milliseconds, for as long as timers are too coarse. The writer
  * makes it final within some 50 microseconds, unless something else has its processor.
  */
 const EAGER_LOOKS_MS: readonly number[] = [0.04, 0.1, 0.18, 0.3, 0.5]
-/** The pause between later ones. */
-const FOLLOWED_PAUSE_MS = 1
+/** The longest pause between two looks, milliseconds: short of what a backup's interval is, and after the eager looks. */
+const LONGEST_MS: Readonly<Record<FollowPace, number>> = { off: 1000, eventually: 100, promptly: 1 }
 
 /** What is asked of a database. */
 export interface SettlingDatabase {
@@ -26,8 +26,8 @@ export interface SettlingDatabase {
 }
 
 export interface SettlerParts {
-  /** Whether somebody waits for transactions to become final. */
-  following(): boolean
+  /** How soon somebody waits for transactions to become final. */
+  pace(): FollowPace
   /** The newest transaction of a database is final. */
   settled(database: SettlingDatabase): void
 }
@@ -58,7 +58,7 @@ export class Settler {
   /** The database has a provisional transaction. */
   add(database: SettlingDatabase): void {
     this.#waiting.add(database)
-    if (this.#parts.following()) {
+    if (this.#parts.pace() === 'promptly') {
       this.#eagerLooks = 0
       this.#addedMs = performance.now()
     } else if (this.#scheduled) return
@@ -102,13 +102,13 @@ export class Settler {
   }
 
   #schedule(): void {
-    const following = this.#parts.following()
-    const eagerMs = following ? EAGER_LOOKS_MS[this.#eagerLooks] : undefined
+    const pace = this.#parts.pace()
+    const eagerMs = pace === 'promptly' ? EAGER_LOOKS_MS[this.#eagerLooks] : undefined
     if (eagerMs !== undefined) {
       this.#eagerLooks++
       this.#lookAt(this.#addedMs + eagerMs)
     } else {
-      this.#timer = setTimeout(() => this.#look(), following ? FOLLOWED_PAUSE_MS : this.#pauseMs)
+      this.#timer = setTimeout(() => this.#look(), Math.min(this.#pauseMs, LONGEST_MS[pace]))
     }
   }
 
@@ -131,7 +131,7 @@ export class Settler {
   }
 
   async #round(): Promise<void> {
-    this.#pauseMs = Math.min(2 * this.#pauseMs, LONGEST_PAUSE_MS)
+    this.#pauseMs = Math.min(2 * this.#pauseMs, LONGEST_MS.off)
     for (const database of [...this.#waiting]) {
       await this.settle(database)
       if (database.provisional) continue

@@ -12,7 +12,7 @@ import { RecoveryError, recoverDatabase } from '../db/recover.js'
 import { saveChecksums } from '../db/saved-checksums.js'
 import { describeError, type Log } from '../log.js'
 import { syncFileSystem } from '../native.js'
-import { CommitFeed, type DurableCommit } from './commit-feed.js'
+import { CommitFeed, type DurableCommit, type FollowPace } from './commit-feed.js'
 import { DataDirectory } from './data-directory.js'
 import { freezeDurable } from './freeze-durable.js'
 import { LocalFiles, type Ownership, startsLikeDatabase } from './local-files.js'
@@ -90,7 +90,7 @@ export class Store {
       mayCommit: options.mayCommit,
     }
     this.#settler = new Settler(options.readWalIndex, options.log, {
-      following: () => feed.following,
+      pace: () => feed.pace,
       settled: () => feed.schedule(),
     })
     this.#unjournaled = new UnjournaledWatch(options.isWriteLocked, options.log)
@@ -238,15 +238,15 @@ export class Store {
     this.feed.flush()
   }
 
-  /** From now on transactions are published soon after they are made, and those before are at their places when it resolves. */
-  async follow(): Promise<void> {
-    this.feed.following = true
+  /** From now on transactions are published, and those before are at their places when it resolves. */
+  async follow(pace: FollowPace): Promise<void> {
+    this.feed.pace = pace
     this.#settler.hasten()
     await this.#ltxLog.flush()
   }
 
   unfollow(): void {
-    this.feed.following = false
+    this.feed.pace = 'off'
   }
 
   /** Keeps a database, as it is at a position that is final and durable, for a reader. Rejects when a transaction goes on for too long. */

@@ -29,7 +29,7 @@ export type Call =
   | ['syncdir' | 'ack']
 
 export const silent = { debug() {}, info() {}, warn() {}, error() {} }
-const unwatched = { stored() {}, undone() {}, durable() {}, following: false }
+const unwatched = { stored() {}, undone() {}, durable() {}, isPrompt: false }
 
 export function loadTrace(name: string): Call[] {
   const file = fileURLToPath(new URL(`../fixtures/sqlite-writes/${name}.json.gz`, import.meta.url))

@@ -10,7 +10,7 @@ import { testDirectory } from '../db/crash-points.js'
 import { randomNumbers } from '../sqlite/bytes.js'
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
-const unwatched = { stored() {}, undone() {}, durable() {}, following: false }
+const unwatched = { stored() {}, undone() {}, durable() {}, isPrompt: false }
 
 interface OpenLog {
   readonly dir: string

@@ -6,7 +6,7 @@ const silent = { debug() {}, info() {}, warn() {}, error() {} }
 
 t.test('a transaction that its last connection made final is told of too', async (t) => {
   const told: string[] = []
-  const parts = { following: () => true, settled: ({ name }: { name: string }) => told.push(name) }
+  const parts = { pace: () => 'promptly' as const, settled: ({ name }: { name: string }) => told.push(name) }
   const settler = new Settler(async () => undefined, silent, parts)
   t.teardown(() => settler.stop())
   const files = { isOpen: () => true }
