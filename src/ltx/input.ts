@@ -7,9 +7,11 @@ export interface LtxSource {
 }
 
 const FIRST_CAPACITY = 16384
+/** What the buffer grows to as long as the source fills it. */
+const MAX_CAPACITY = 262144
 
 /**
- * Reads a source in pieces of asked sizes. Holds one buffer, as large as the largest piece asked for (16 KiB at least); of bytes that are in memory
+ * Reads a source in pieces of asked sizes. Holds one buffer of 16 to 256 KiB, or as large as the largest piece asked for; of bytes that are in memory
  * it hands out parts, and copies nothing.
  */
 export class LtxInput implements LtxSource {
@@ -83,7 +85,10 @@ export class LtxInput implements LtxSource {
   }
 
   #makeRoom(size: number): void {
-    const buffer = size > this.#buffer.length ? Buffer.allocUnsafe(size) : this.#buffer
+    const isFull = this.#end === this.#buffer.length
+    const capacity = isFull ? Math.min(MAX_CAPACITY, 2 * this.#buffer.length) : this.#buffer.length
+    const buffer =
+      Math.max(size, capacity) > this.#buffer.length ? Buffer.allocUnsafe(Math.max(size, capacity)) : this.#buffer
     this.#buffer.copy(buffer, 0, this.#start, this.#end)
     this.#buffer = buffer
     this.#end -= this.#start
