@@ -17,6 +17,10 @@ import { eventually, freePort, inSync } from './replicas.js'
 const writerScript = fileURLToPath(new URL('routed-writer.js', import.meta.url))
 /** Of a lease that is waited for, until it runs out. */
 export const TTL_MS = 3000
+/** Of a lease in Consul. */
+export const LOCK_DELAY_MS = 500
+/** After which a node that was asked to step down stands again. */
+export const DEMOTE_DELAY_MS = 3000
 /** What a change of the primary may take beside that, milliseconds. */
 export const SLACK_MS = 2000
 /** An answer of a node that is asked in a test, milliseconds. */
@@ -118,7 +122,7 @@ async function startStore(t: Test, kind: 'etcd' | 'consul', ttl: string): Promis
   }
   const server = await startConsul(t)
   const url = `http://127.0.0.1:${server.port}`
-  return { ...server, lease: { type: 'consul', consul: { url, key: KEY, ttl, 'lock-delay': '500ms' } } }
+  return { ...server, lease: { type: 'consul', consul: { url, key: KEY, ttl, 'lock-delay': `${LOCK_DELAY_MS}ms` } } }
 }
 
 /** Starts nodes one after the other, the first of which becomes the primary. */
@@ -135,7 +139,7 @@ export async function startCluster(
   const lease = {
     ...store.lease,
     'reconnect-delay': '50ms',
-    'demote-delay': '3s',
+    'demote-delay': `${DEMOTE_DELAY_MS}ms`,
   }
   const places: Place[] = []
   const primary = (among: readonly Place[] = places) =>

@@ -1,8 +1,20 @@
 // The primary moves on purpose, under a writer that keeps its connections.
+import path from 'node:path'
 import t from 'tap'
 import { needsMounting } from '../needs-mounting.js'
-import { type Acknowledged, agreeing, createLog, entriesOf, more, startCluster, startWriter } from './clusters.js'
+import {
+  type Acknowledged,
+  agreeing,
+  createLog,
+  DEMOTE_DELAY_MS,
+  entriesOf,
+  FILE,
+  more,
+  startCluster,
+  startWriter,
+} from './clusters.js'
 import { litefsScript, run } from './harness.js'
+import { sqlite } from './judges.js'
 import { eventually } from './replicas.js'
 
 /** Longer than a busy machine keeps a node from renewing its lease, milliseconds. */
@@ -103,6 +115,25 @@ t.test('a handover with a lease in Consul', async (t) => {
   t.strictSame(others, [])
   t.ok(gap < MAX_GAP_MS, `a gap of ${gap} ms`)
   await agreeing(t, await primary(), [first])
+})
+
+t.test('a primary that was asked to step down, and is alone, stands again after lease.demote-delay', async (t) => {
+  const { places, primary } = await startCluster(t, 1, LEASE_MS)
+  const [only] = places
+  if (only === undefined) throw new Error('one node')
+  await createLog(only)
+  const askedMs = performance.now()
+  t.match(await litefs(['demote', '-url', only.url]), { code: 0, stderr: '' })
+  const { isPrimary } = await only.info()
+  const ready = await fetch(`${only.url}/health/ready`)
+  if (performance.now() - askedMs < DEMOTE_DELAY_MS) {
+    t.notOk(isPrimary)
+    t.match(await ready.text(), /there is no primary|stepped down/)
+  }
+  await primary()
+  const pausedMs = performance.now() - askedMs
+  t.ok(pausedMs >= DEMOTE_DELAY_MS, `primary again after ${pausedMs} ms`)
+  await sqlite(path.join(only.dir, FILE), "INSERT INTO entry VALUES('after', 1, 0)")
 })
 
 t.test('a primary that ends waits for a candidate that has just started', async (t) => {
