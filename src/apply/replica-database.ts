@@ -84,6 +84,7 @@ export class ReplicaDatabase {
    */
   release(): Promise<boolean> {
     return this.#inTurn(async () => {
+      this.#letGo()
       const isUnnoticed = await this.#hasUnnoticedLog()
       if (!isUnnoticed) this.#leave()
       return isUnnoticed
