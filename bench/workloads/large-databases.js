@@ -27,14 +27,14 @@ const sizes = { baseline: 'small.db', measured: 'large.db' }
 export const largeWorkloads = [
   commits({
     name: 'large-wal-normal',
-    title: '10 GB against 10 MB, WAL NORMAL',
+    title: 'large against 10 MB, WAL NORMAL',
     journalMode: 'wal',
     synchronous: 'NORMAL',
     databases: sizes,
   }),
   commits({
     name: 'large-delete-full',
-    title: '10 GB against 10 MB, DELETE FULL',
+    title: 'large against 10 MB, DELETE FULL',
     journalMode: 'delete',
     synchronous: 'FULL',
     databases: sizes,
