@@ -90,12 +90,18 @@ async function* closing(
   silenceMs: number,
 ): AsyncGenerator<Uint8Array, void> {
   let waiting = true
+  let heard = 0
   const timer = setTimeout(() => {
-    if (waiting) body.destroy(new Error(`it said nothing for ${silenceMs} ms`))
+    const before = heard
+    // Where this process stood still itself, what has arrived meanwhile is read first.
+    setImmediate(() => {
+      if (waiting && heard === before) body.destroy(new Error(`it said nothing for ${silenceMs} ms`))
+    })
   }, silenceMs)
   try {
     for await (const chunk of chunksOf(body, url)) {
       waiting = false
+      heard++
       yield chunk
       waiting = true
       timer.refresh()

@@ -140,6 +140,31 @@ t.test('a snapshot from another region is not held up by its answers: 50 MB/s at
   for (const window of await asked) t.ok(window >= 50e6 * 0.1, `${window} bytes may be on their way`)
 })
 
+t.test('a peer is not silent while this process itself stands still', async (t) => {
+  const heartbeat = encodeFrame({ type: 'heartbeat', timestampMs: 5 })
+  let peerStream: http2.ServerHttp2Stream | undefined
+  const server = http2.createServer()
+  server.on('stream', (stream) => {
+    peerStream = stream
+    stream.respond({ ':status': 200 })
+    stream.write(heartbeat)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const stream = await openStream(target(url), new Map(), never)
+  const { events, parts } = recorder()
+  const stand = () => {
+    peerStream?.write(heartbeat, () => {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400) // silence is 300
+      peerStream?.end(encodeFrame({ type: 'end' }))
+    })
+  }
+  const own = { ...parts, heartbeat: () => (events.push('heartbeat') === 1 ? stand() : undefined) }
+  t.strictSame(await receiveStream(stream.bytes, own, { directory: t.testdir(), memoryBytes: 1000 }), { type: 'end' })
+  t.strictSame(events, ['heartbeat', 'heartbeat'])
+})
+
 t.test('a refusal is told with its reason', async (t) => {
   const node = testNode()
   node.isPrimary = false
