@@ -78,3 +78,9 @@ export class DatabaseLocks {
     return ofdSetLock(this.#fd, type, start, length)
   }
 }
+
+/** Lets go of what an attempt has taken that did not get everything. */
+export function releasing(locks: DatabaseLocks): false {
+  locks.unlock()
+  return false
+}

@@ -3,7 +3,7 @@ import { setImmediate as soon } from 'node:timers/promises'
 import { type LtxBody, readLtx, summarizeLtx } from '../db/ltx-body.js'
 import type { Position } from '../ltx/names.js'
 import { isWalMode } from '../sqlite/database-header.js'
-import { BusyError, DatabaseLocks, retry } from './database-locks.js'
+import { BusyError, DatabaseLocks, releasing, retry } from './database-locks.js'
 import { type DatabasePaths, databasePaths } from './database-paths.js'
 import { type Plan, planTransaction, writeAsLog, writeTransaction } from './rollback-write.js'
 import type { SeenVersion } from './seen-version.js'
@@ -85,8 +85,11 @@ export class ReplicaDatabase {
   release(): Promise<boolean> {
     return this.#inTurn(async () => {
       this.#letGo()
+      const wasOpen = this.#session !== undefined
       const isUnnoticed = await this.#hasUnnoticedLog()
-      if (!isUnnoticed) this.#leave()
+      // What was opened to look at the log is not to be written to: nothing was announced.
+      if (!isUnnoticed && wasOpen) this.#leave()
+      else if (!isUnnoticed) this.#closeSession()
       return isUnnoticed
     })
   }
@@ -341,9 +344,4 @@ async function holdJournal(paths: DatabasePaths, options: ApplyOptions, recover:
   fs.closeSync(fd)
   if (hot) (await openSqlite(paths.database, options)).close()
   return undefined
-}
-
-function releasing(locks: DatabaseLocks): false {
-  locks.unlock()
-  return false
 }

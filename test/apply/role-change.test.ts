@@ -42,6 +42,19 @@ async function start(t: Test, mode: string) {
   return { node, primary, send, local, begin, agrees, primaryFile: path.join(node.dir, '.primary') }
 }
 
+t.test('a node that was the primary becomes it again, with a log that is not copied to the database', async (t) => {
+  const { node, primary, send, local } = await start(t, 'WAL')
+  await send(primary.move())
+  for (const balance of [1, 2, 3]) {
+    await node.ask({ role: 'primary' })
+    await local.rows(`INSERT INTO account(balance, note) VALUES (${balance}, randomblob(9000))`)
+    await node.ask({ role: 'replica' })
+  }
+  await node.ask({ role: 'primary' })
+  t.equal(await local.value('SELECT count(*) FROM account WHERE length(note) = 9000'), 3)
+  t.equal(await local.value('PRAGMA integrity_check'), 'ok')
+})
+
 for (const mode of ['WAL', 'DELETE', 'PERSIST'] as const) {
   t.test(`what is going on when a node stops being the primary, ${mode}`, async (t) => {
     const { node, primary, send, local, begin, agrees, primaryFile } = await start(t, mode)
