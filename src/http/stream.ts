@@ -45,6 +45,9 @@ export function addStream(app: FastifyInstance, view: NodeView, parts: StreamPar
     }
     const version = request.headers[LTX_VERSION_HEADER] === '3' ? 3 : 1
     const replica = new ConnectedReplica({ nodeId: replicaId, ...factsOf(request) }, wantedOf(positions, filter))
+    // Otherwise it would count as connected until the next heartbeat.
+    const gone = new AbortController()
+    reply.raw.on('close', () => gone.abort())
     const bytes = sendStream(view.source, positions, {
       filter,
       replica,
@@ -52,7 +55,7 @@ export function addStream(app: FastifyInstance, view: NodeView, parts: StreamPar
       compress: view.compress,
       heartbeatMs: HEARTBEAT_MS,
       snapshotTimeoutMs: view.snapshotTimeoutMs,
-      signal: AbortSignal.any([parts.signal, serving.signal]),
+      signal: AbortSignal.any([parts.signal, serving.signal, gone.signal]),
       onFrame: (db, type) => parts.metrics.frames.inc({ db, type }),
     })
     view.replicas.add(replica)
