@@ -58,7 +58,7 @@ const OPERATIONS: Record<string, Operation> = {
   'a rewrite under a superlock that empties the WAL': superlocked(false),
 }
 /** One of each kind; the others only in the long form. */
-const SHORT = ['a commit in DELETE mode', 'a commit that is too large for the log', 'a rewrite under a superlock']
+const SHORT = ['a commit in DELETE mode', 'a commit that is too large for the log']
 
 /** Some numbers from 1 to `count`, or all. */
 function someOf(count: number): number[] {

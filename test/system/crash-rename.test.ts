@@ -13,7 +13,7 @@ t.setTimeout(60 * 60_000)
 
 const ROUNDS = roundsOf(1)
 /** In short form only some of the steps are tried. */
-const STRIDE = isLong ? 1 : 5
+const STRIDE = isLong ? 1 : 8
 const LONGEST_RENAME_MS = 60
 /** More than a rename makes; the test ends at the first one that is not killed. */
 const MOST_STEPS = 60

@@ -11,7 +11,7 @@ import { Shell } from './shell.js'
 
 const ALL = process.env['FAULTS_ALL'] !== undefined
 /** Calls that are tried of one kind of transaction. */
-const SHORT_CALLS = 3
+const SHORT_CALLS = 2
 const MODES = ['wal', 'delete', 'truncate', 'persist'] as const
 /** One that goes through the log, and one whose LTX file does not. */
 const SIZES = ALL ? [3000, 1_500_000] : [3000]
