@@ -12,7 +12,7 @@ import type { ReceivedLtx } from '../replication/incoming-file.js'
 
 export interface HaltDeskParts {
   readonly thread: Pick<FileSystemThread, 'ask'>
-  readonly applier: Pick<Applier, 'hold' | 'letGo' | 'release' | 'applyHeld'>
+  readonly applier: Pick<Applier, 'hold' | 'release' | 'applyHeld'>
   readonly fence: Pick<Fence, 'isOpen'>
   /** Whether this node is the primary. */
   readonly isServing: () => boolean
@@ -157,7 +157,7 @@ export class HaltDesk implements HaltControl {
       if (!isServing()) throw new RequestError(503, `Cannot halt ${name}: this node is not the primary any more`)
       position = await thread.ask({ kind: 'halt', name, pid })
     } finally {
-      if (position === undefined) await applier.letGo([name])
+      if (position === undefined) await applier.release(name)
     }
     if (position === undefined) throw new RequestError(404, `Cannot halt ${name}: there is no such database`)
     log.info(`halt lock of ${name} taken by another node`, {

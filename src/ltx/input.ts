@@ -7,12 +7,12 @@ export interface LtxSource {
 }
 
 const FIRST_CAPACITY = 16384
-/** What the buffer grows to as long as the source fills it. */
-const MAX_CAPACITY = 262144
+/** What the buffer grows to as long as the source fills it. Files that are merged are read at the same time, a hundred and more. */
+const MAX_CAPACITY = 65536
 
 /**
- * Reads a source in pieces of asked sizes. Holds one buffer of 16 to 256 KiB, or as large as the largest piece asked for; of bytes that are in memory
- * it hands out parts, and copies nothing.
+ * Reads a source in pieces of asked sizes. Holds one buffer of 16 to 64 KiB, or as large as the largest piece asked for; of bytes
+ * that are in memory it hands out parts, and copies nothing.
  */
 export class LtxInput implements LtxSource {
   /** Undefined where all is in the buffer, which is somebody else's then. */

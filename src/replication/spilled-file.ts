@@ -53,7 +53,9 @@ export class SpilledFile {
     this.#size += bytes.length
     this.#unsynced += bytes.length
     if (first) this.#begin()
-    this.#checkPages()
+    this.#checkPages(
+      (decoder) => this.#size - decoder.size > pageFrameBound(decoder.header.pageSize) && !decoder.pagesEnd,
+    )
     if (this.#unsynced >= SYNC_BYTES && !this.#isSyncing) this.#sync()
   }
 
@@ -62,11 +64,10 @@ export class SpilledFile {
     this.#sync()
     await this.#syncing
     if (this.#syncError !== undefined) throw this.#syncError
-    if (this.#decoder !== undefined && this.#pages !== undefined) {
-      while (!this.#pages.next().done);
-      return { header: this.#decoder.header, trailer: this.#decoder.trailer }
-    }
-    return withLtxFile(this.path, {}, (decoder) => ({ header: decoder.header, trailer: decoder.verify() }))
+    const decoder = this.#decoder
+    this.#checkPages(() => true)
+    if (decoder !== undefined && this.#pages !== undefined) return { header: decoder.header, trailer: decoder.trailer }
+    return withLtxFile(this.path, {}, (whole) => ({ header: whole.header, trailer: whole.verify() }))
   }
 
   /** Removes it, unless it has been moved elsewhere. */
@@ -91,13 +92,11 @@ export class SpilledFile {
     this.#pages = decoder.pages()
   }
 
-  /** Checks every page that is here whole. */
-  #checkPages(): void {
-    const decoder = this.#decoder
-    if (decoder === undefined || this.#pages === undefined) return
-    const bound = pageFrameBound(decoder.header.pageSize)
+  /** Checks page after page, to the file's end where `isHere` never stops it. */
+  #checkPages(isHere: (decoder: LtxDecoder) => boolean): void {
+    if (this.#decoder === undefined || this.#pages === undefined) return
     try {
-      while (this.#size - decoder.size > bound && !decoder.pagesEnd) this.#pages.next()
+      while (isHere(this.#decoder) && !this.#pages.next().done);
     } catch (error) {
       // It may be of version 1 after all, which looks alike in a rare case: the whole file tells, and what is wrong with it.
       if (!(error instanceof LtxError)) throw error

@@ -146,6 +146,15 @@ async function makeFork(t: Test): Promise<{ pair: Pair; reader: ReturnType<typeo
   return { pair: { ...pair, primary: other }, reader, other }
 }
 
+/** As `makeFork`, with the other one's snapshot applied twice. */
+async function makeReplaced(t: Test): ReturnType<typeof makeFork> {
+  const fork = await makeFork(t)
+  const bytes = fork.other.snapshot()
+  await fork.pair.replica.apply({ bytes })
+  await fork.pair.replica.apply({ bytes })
+  return fork
+}
+
 t.test('a snapshot that readers could not tell from what they have cached', async (t) => {
   const { pair, reader, other } = await makeFork(t)
   const { replica } = pair
@@ -159,11 +168,8 @@ t.test('a snapshot that readers could not tell from what they have cached', asyn
 })
 
 t.test('a log that idle readers would not notice to have been is not ended', async (t) => {
-  const { pair, reader, other } = await makeFork(t)
+  const { pair, reader, other } = await makeReplaced(t)
   const { replica, file } = pair
-  const snapshot = other.snapshot()
-  await replica.apply({ bytes: snapshot })
-  await replica.apply({ bytes: snapshot })
   const copied = Date.now() + 20_000
   while (!readFileSync(file).equals(other.db.serialize())) {
     if (Date.now() > copied) throw new Error('the log is not looked after')
@@ -182,11 +188,8 @@ t.test('a log that idle readers would not notice to have been is not ended', asy
 })
 
 t.test('nor when the database is let go, for its node to become the primary', async (t) => {
-  const { pair, reader, other } = await makeFork(t)
+  const { pair, reader } = await makeReplaced(t)
   const { replica, file } = pair
-  const snapshot = other.snapshot()
-  await replica.apply({ bytes: snapshot })
-  await replica.apply({ bytes: snapshot })
   await replica.close()
   t.ok(existsSync(`${file}-wal`))
   t.equal(await reader.value(SUM), 995 * ACCOUNTS)

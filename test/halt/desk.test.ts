@@ -44,7 +44,6 @@ function start(t: Test, ttlMs = TTL_MS) {
         await delay(state.holdMs)
         return { pid: 1, failures: [] }
       },
-      letGo: async () => {},
       release: async () => {
         asked.push('let go')
       },
