@@ -50,7 +50,9 @@ export class LocalSource implements Source {
   /** By how soon they want to hear of transactions. */
   readonly #followers = { promptly: 0, eventually: 0 }
   #following: Promise<void> | undefined
-  #pace: FollowPace = 'off'
+  /** As the owner was asked last, and its answer. Undefined after an error: then it is not known what the owner does. */
+  #pace: FollowPace | undefined = 'off'
+  #paced: Promise<void> = Promise.resolve()
   #linger: NodeJS.Timeout | undefined
   #snapshots = 0
   readonly #waiting: (() => void)[] = []
@@ -80,7 +82,7 @@ export class LocalSource implements Source {
     }
     try {
       await this.#following
-      if (pace === 'promptly' && this.#pace !== pace) await this.#set(pace)
+      if (pace === 'promptly') await this.#set(pace)
       this.#slowDownLater()
     } catch (error) {
       this.#following = undefined
@@ -168,9 +170,16 @@ export class LocalSource implements Source {
     return eventually > 0 ? 'eventually' : 'off'
   }
 
-  async #set(pace: FollowPace): Promise<void> {
+  /** Whoever wants what another has asked for already waits for the same answer. */
+  #set(pace: FollowPace): Promise<void> {
+    if (this.#pace === pace) return this.#paced
     this.#pace = pace
-    await this.#options.owner.follow(pace)
+    const paced = this.#options.owner.follow(pace).catch((error: unknown) => {
+      if (this.#paced === paced) this.#pace = undefined
+      throw error
+    })
+    this.#paced = paced
+    return paced
   }
 
   /** Who wanted to hear of them sooner may come back. */
@@ -182,8 +191,10 @@ export class LocalSource implements Source {
 
   #slowDown(): void {
     if (this.#wanted === 'off') this.#following = undefined
-    // Whether it was heard is told by the next answer.
-    void this.#set(this.#wanted)
+    // Nobody waits for it. Whoever follows next begins anew, and hears what is wrong.
+    this.#set(this.#wanted).catch(() => {
+      this.#following = undefined
+    })
   }
 
   async #fileOf(dir: string, minTxid: bigint): Promise<string | undefined> {

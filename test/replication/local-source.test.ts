@@ -1,0 +1,80 @@
+// Who follows the transactions of a node, when the thread that owns its databases does not do what it is asked.
+import t from 'tap'
+import { LocalSource } from '../../src/replication/local-source.js'
+import type { FollowPace } from '../../src/store/commit-feed.js'
+import { eventually } from '../system/replicas.js'
+
+const WAIT_MS = 5000
+
+/** What the owner is asked, each answered by the test. */
+class Owner {
+  readonly asked: FollowPace[] = []
+  readonly #answers: { resolve: () => void; reject: (error: Error) => void }[] = []
+
+  follow(pace: FollowPace): Promise<void> {
+    this.asked.push(pace)
+    return new Promise((resolve, reject) => this.#answers.push({ resolve, reject }))
+  }
+
+  async status(): Promise<[]> {
+    return []
+  }
+
+  async freeze(): Promise<undefined> {
+    return undefined
+  }
+
+  async thaw(): Promise<void> {}
+
+  /** Answers the oldest question that has none, once it was asked. */
+  async answer(error?: Error): Promise<void> {
+    const { resolve, reject } = await eventually('a question', WAIT_MS, async () => this.#answers.shift())
+    if (error === undefined) resolve()
+    else reject(error)
+  }
+}
+
+function sourceOf(owner: Owner): LocalSource {
+  return new LocalSource({ nodeId: 1n, owner, ltxDir: () => '', recentBytes: 0, lingerMs: 1 })
+}
+
+t.test('two who want to hear promptly, and are refused', async (t) => {
+  const owner = new Owner()
+  const source = sourceOf(owner)
+  const slow = source.follow('eventually')
+  await owner.answer()
+  const release = await slow
+
+  const both = Promise.allSettled([source.follow('promptly'), source.follow('promptly')])
+  await owner.answer(new Error('not now'))
+  t.match(await both, [{ reason: { message: 'not now' } }, { reason: { message: 'not now' } }])
+  t.strictSame(owner.asked, ['eventually', 'promptly'], 'asked once for both')
+
+  await owner.answer()
+  t.equal(owner.asked[2], 'eventually', 'the one that stayed is followed as before')
+  const prompt = source.follow('promptly')
+  await owner.answer()
+  const releasePrompt = await prompt
+  t.equal(owner.asked[3], 'promptly', 'the next one asks again')
+  releasePrompt()
+  release()
+  await owner.answer()
+  t.equal(owner.asked[4], 'off')
+  source.close()
+})
+
+t.test('nobody follows any more, and the owner does not take note', async (t) => {
+  const owner = new Owner()
+  const source = sourceOf(owner)
+  const first = source.follow('eventually')
+  await owner.answer()
+  const release = await first
+  release()
+  await owner.answer(new Error('not now'))
+  const again = source.follow('eventually')
+  await owner.answer()
+  ;(await again)()
+  await owner.answer()
+  t.strictSame(owner.asked, ['eventually', 'off', 'eventually', 'off'])
+  source.close()
+})
