@@ -2,19 +2,25 @@ import { createReadStream } from 'node:fs'
 import fs, { type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { syncNames } from '../db/sync-names.js'
-import { type Content, type ListOptions, type Storage, StorageError, type StoredFile } from './storage.js'
+import { ABANDONED_MS, type Content, type ListOptions, type Storage, StorageError, type StoredFile } from './storage.js'
 
 const TEMPORARY = /\.tmp$/
+/** Ours: NAME.PID.COUNT.tmp. */
+const OWN_TEMPORARY = /\.\d+\.\d+\.tmp$/
 
 /** Backups in a directory of this machine, or of one that is mounted here. `directory` is made when something is written. */
 export class DirectoryStorage implements Storage {
   readonly url: string
   readonly layout = 'ltx'
   readonly #root: string
+  readonly #abandonedMs: number
+  /** Directories that have been looked through for what a killed process left. */
+  readonly #swept = new Set<string>()
   #count = 0
 
-  constructor(directory: string) {
+  constructor(directory: string, abandonedMs = ABANDONED_MS) {
     this.#root = path.resolve(directory)
+    this.#abandonedMs = abandonedMs
     this.url = `file://${this.#root}`
   }
 
@@ -98,6 +104,7 @@ export class DirectoryStorage implements Storage {
     const temporary = `${file}.${process.pid}.${++this.#count}.tmp`
     try {
       await makeDirectory(path.dirname(file))
+      await this.#sweep(path.dirname(file))
       const handle = await fs.open(temporary, 'wx', 0o644)
       try {
         const result = await put(temporary, handle)
@@ -109,6 +116,22 @@ export class DirectoryStorage implements Storage {
     } catch (error) {
       await fs.rm(temporary, { force: true }).catch(() => {})
       throw error instanceof Error && 'syscall' in error ? failure('write', this.#url(key), error) : error
+    }
+  }
+
+  async #sweep(directory: string): Promise<void> {
+    if (this.#swept.has(directory)) return
+    this.#swept.add(directory)
+    for (const name of await fs.readdir(directory)) {
+      if (!OWN_TEMPORARY.test(name)) continue
+      const file = path.join(directory, name)
+      const stat = await fs.stat(file).catch((error) => {
+        // Another node has finished or removed it.
+        if (codeOf(error) === 'ENOENT') return undefined
+        throw error
+      })
+      // Unlike the time of the last transaction, which it gets, this one is when it was last written.
+      if (stat !== undefined && Date.now() - stat.ctimeMs > this.#abandonedMs) await fs.rm(file, { force: true })
     }
   }
 

@@ -10,7 +10,15 @@ import { pipeline } from 'node:stream/promises'
 import { promisify } from 'node:util'
 import type SftpClient from 'ssh2-sftp-client'
 import { wrapped } from './directory-storage.js'
-import { type Content, joinKey, type ListOptions, type Storage, StorageError, type StoredFile } from './storage.js'
+import {
+  ABANDONED_MS,
+  type Content,
+  joinKey,
+  type ListOptions,
+  type Storage,
+  StorageError,
+  type StoredFile,
+} from './storage.js'
 
 export interface SftpSettings {
   readonly host: string
@@ -31,6 +39,8 @@ const CONNECT_TIMEOUT_MS = 15_000
 const KEEPALIVE_MS = 10_000
 /** Bytes that are asked for at once: what OpenSSH gives at most. */
 const READ_BYTES = 255 << 10
+/** Ours: NAME.PID.RANDOM.tmp. */
+const OWN_TEMPORARY = /\.\d+\.[0-9a-f]{8}\.tmp$/
 /** SFTP's codes (draft-ietf-secsh-filexfer-02, 7). */
 const NO_SUCH_FILE = 2
 const PERMISSION_DENIED = 3
@@ -135,13 +145,22 @@ export class SftpStorage implements Storage {
   }
 
   async #makeDirectory(client: SftpClient, directory: string): Promise<void> {
-    const making = this.#made.get(directory) ?? client.mkdir(directory, true)
+    const making = this.#made.get(directory) ?? this.#begin(client, directory)
     this.#made.set(directory, making)
     try {
       await making
     } catch (error) {
       this.#made.delete(directory)
       throw error
+    }
+  }
+
+  /** Makes a directory, and removes what a killed process left in it. */
+  async #begin(client: SftpClient, directory: string): Promise<void> {
+    await client.mkdir(directory, true)
+    for (const { name, modifyTime } of await client.list(directory)) {
+      if (!OWN_TEMPORARY.test(name) || Date.now() - modifyTime < ABANDONED_MS) continue
+      await client.delete(joinKey(directory, name), true)
     }
   }
 

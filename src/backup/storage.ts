@@ -61,6 +61,12 @@ export class StorageError extends Error {
   }
 }
 
+/**
+ * A file that is not finished and has not changed for so long, milliseconds, is what a killed process left. Nobody stops for a day in the middle
+ * of writing one, and clocks differ by less.
+ */
+export const ABANDONED_MS = 86_400_000
+
 /** Files that are asked for or removed at once, one by one. */
 export const PARALLEL_REQUESTS = 50
 

@@ -1,6 +1,6 @@
 // The same tests over all storages, each a real server: a directory, Ceph's S3 gateway, Azure's emulator, OpenSSH.
 import { execFile } from 'node:child_process'
-import { readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { promisify } from 'node:util'
@@ -156,6 +156,34 @@ for (const [name, open] of Object.entries(storages)) {
     t.strictSame(await listed(storage, 'many'), [])
   })
 }
+
+t.test('what a killed process left half written is removed after a day', async (t) => {
+  const own = { directory: '1.ltx.77.1.tmp', SFTP: '1.ltx.77.0123abcd.tmp' }
+  const places = { directory: path.join(directory, 'left'), SFTP: path.join(ssh.directory, 'left') }
+  const opened = {
+    directory: (abandonedMs?: number) => new DirectoryStorage(places.directory, abandonedMs),
+    SFTP: () => new SftpStorage({ ...sftpSettings, path: places.SFTP }),
+  }
+  for (const kind of ['directory', 'SFTP'] as const) {
+    const level = path.join(places[kind], 'ltx/0')
+    await mkdir(level, { recursive: true })
+    const others = ['1.ltx.tmp', 'notes.tmp', '0.ltx']
+    const longAgo = new Date(Date.now() - 2 * 86_400_000)
+    for (const name of [own[kind], ...others]) {
+      await writeFile(path.join(level, name), 'half')
+      if (kind === 'SFTP') await utimes(path.join(level, name), longAgo, longAgo)
+    }
+    // The time that a file is changed at cannot be set: here it has to be a moment ago.
+    const storage = opened[kind](0)
+    t.teardown(() => storage.close())
+    await storage.create('ltx/0/2.ltx', { bytes: Buffer.from('two') }, TIME_MS)
+    t.strictSame((await readdir(level)).sort(), [...others, '2.ltx'].sort(), kind)
+  }
+  const level = path.join(places.directory, 'ltx/0')
+  await writeFile(path.join(level, own.directory), 'half')
+  await opened.directory().create('ltx/0/3.ltx', { bytes: Buffer.from('three') }, TIME_MS)
+  t.ok((await readdir(level)).includes(own.directory), 'not what may still be written')
+})
 
 /** As Litestream's configuration names the same places, where we find them then, and whether Litestream's own code can be asked. */
 const replicas = {
