@@ -17,7 +17,7 @@ import { PositionBoard } from './mount/position-board.js'
 import { exposure, type NodeAccess, nodeAccess } from './node-access.js'
 import type { NodeRoles } from './node-roles.js'
 import { OpenWrites } from './open-writes.js'
-import type { PrimaryBackup } from './primary-backup.js'
+import type { PrimaryBackup, PrimaryBackupParts } from './primary-backup.js'
 import type { RunningProxy } from './proxy/server.js'
 import { Identity } from './store/identity.js'
 
@@ -86,10 +86,12 @@ export async function startNode(config: Config, log: Log, options: NodeOptions):
   }
   let running: RunningProxy | undefined
   const closeProxy = async () => await running?.close()
-  const backup = await startBackup(config, thread, node, log).catch(async (error) => {
-    await stopAll(closeProxy, node, () => stopMount())
-    throw error
-  })
+  const backup = await startBackup(config, node, { thread, log, holdsLease: () => fence.isOpen }).catch(
+    async (error) => {
+      await stopAll(closeProxy, node, () => stopMount())
+      throw error
+    },
+  )
   let stopping: Promise<void> | undefined
   return {
     isCandidate: config.lease.candidate,
@@ -126,13 +128,12 @@ function isStaticPrimary({ lease }: Config): boolean {
 /** Backs up from now on, whenever this node is primary. A static one begins with what the backup has. */
 async function startBackup(
   config: Config,
-  thread: FileSystemThread,
   { local, roles }: ClusterNode,
-  log: Log,
+  parts: Pick<PrimaryBackupParts, 'thread' | 'log' | 'holdsLease'>,
 ): Promise<PrimaryBackup | undefined> {
   if (config.backup.url === '' || !config.lease.candidate) return undefined
   const { PrimaryBackup } = await import('./primary-backup.js')
-  const backup = new PrimaryBackup(config, { local, roles, thread, log })
+  const backup = new PrimaryBackup(config, { local, roles, ...parts })
   backup.start()
   if (isStaticPrimary(config)) await backup.ready
   return backup

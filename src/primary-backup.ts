@@ -11,6 +11,8 @@ export interface PrimaryBackupParts {
   readonly roles: LocalNode['roles']
   readonly thread: FileSystemThread
   readonly log: Log
+  /** Whether this node's lease is good. */
+  readonly holdsLease: () => boolean
 }
 
 /** The backup of a node that may be primary: it runs while it is. */
@@ -74,7 +76,7 @@ export class PrimaryBackup {
   }
 
   async #follow(): Promise<void> {
-    const { local, roles, thread, log } = this.#parts
+    const { local, roles, thread, log, holdsLease } = this.#parts
     const { serving } = roles
     if (serving === undefined) await this.#end(false)
     if (serving === undefined && roles.primary !== undefined) await forgetRestore(this.#config)
@@ -86,7 +88,9 @@ export class PrimaryBackup {
       }
       const { source } = local
       const onBackedUp = (name: string, txid: bigint) => source.highWater(name, txid)
-      const loop = await nodeBackup(this.#config, { source, log, onBackedUp })
+      // At the end the lease is given up before what was committed last is uploaded.
+      const mayWrite = () => this.#isStopping || holdsLease()
+      const loop = await nodeBackup(this.#config, { source, log, mayWrite, onBackedUp })
       await loop.start()
       this.#loop = loop
       local.backup = loop

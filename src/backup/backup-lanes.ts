@@ -33,6 +33,8 @@ export interface LaneParts {
   readonly signal: AbortSignal
   readonly uploadTurns: Turns
   readonly maintenanceTurns: Turns
+  /** Whether this node is the one that backs up. */
+  readonly mayWrite: () => boolean
   /** The backup has everything up to this TXID of the database. */
   readonly onBackedUp: (name: string, txid: bigint) => void
 }
@@ -156,10 +158,14 @@ export class BackupLanes {
   }
 
   async #upload(): Promise<void> {
-    const { signal } = this.#parts
+    const { signal, mayWrite } = this.#parts
     let pauseMs = 0
     while (await this.#rested(pauseMs, signal)) {
       if (this.#backup.isCurrent) await this.#somethingNew(signal)
+      if (!mayWrite()) {
+        pauseMs = this.#times.syncIntervalMs
+        continue
+      }
       try {
         await this.#sync()
         pauseMs = this.#times.syncIntervalMs

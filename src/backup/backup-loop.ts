@@ -18,6 +18,8 @@ export interface BackupLoopParts {
   /** Its content is removed. */
   readonly temporaryDir: string
   readonly log: Log
+  /** Whether this node is the one that backs up. */
+  readonly mayWrite: () => boolean
   /** The backup has everything of a database up to this TXID. */
   readonly onBackedUp: (name: string, txid: bigint) => void
 }

@@ -1,6 +1,7 @@
 import { ContentError } from '../db/frozen-pages.js'
 import type { Log } from '../log.js'
 import { CHECKSUM_FLAG } from '../ltx/checksum.js'
+import { LtxError } from '../ltx/error.js'
 import { formatPosition, formatTxid, type Position } from '../ltx/names.js'
 import { type BackupHead, readHead } from './backup-head.js'
 import type { BackupPath } from './backup-path.js'
@@ -21,6 +22,8 @@ export interface DatabaseBackupParts {
   readonly log: Log
   /** Breaks off full copies that no upload waits for. */
   readonly signal: AbortSignal
+  /** Whether this node is the one that backs up: asked after it was looked where the backup stands, and before that is gone on with. */
+  readonly mayWrite: () => boolean
   /** Told of each file that was written. */
   readonly onWritten: (file: FileRange, bytes: number) => void
 }
@@ -57,7 +60,10 @@ export class DatabaseBackup {
     return this.#head?.source?.txid === position.txid && this.#head.source.checksum === position.checksum
   }
 
-  /** Uploads what is not there now; what comes meanwhile is for the next time. Resolves to whether the page size changed. Rejects with StorageError, ConflictError, LtxError, system errors. */
+  /**
+   * Uploads what is not there now; what comes meanwhile is for the next time. Resolves to whether the page size changed. Rejects with StorageError,
+   * ConflictError, system errors.
+   */
   async sync(): Promise<boolean> {
     return await this.#alone(async () => {
       const { source, name } = this.#parts
@@ -141,11 +147,17 @@ export class DatabaseBackup {
       this.#head = { ...head, source: { txid: position.txid, checksum: position.checksum } }
       return true
     }
-    const run = await this.#runFrom(head, position)
-    const last = run.at(-1)
-    if (last === undefined) return await this.#uploadWhole(head, position, held)
-    await this.#uploadRun(head, run, last)
-    return true
+    try {
+      const run = await this.#runFrom(head, position)
+      const last = run.at(-1)
+      if (last === undefined) return await this.#uploadWhole(head, position, held)
+      await this.#uploadRun(head, run, last)
+      return true
+    } catch (error) {
+      // A damaged file of this node: it would be as damaged the next time.
+      if (!(error instanceof LtxError)) throw error
+      return await this.#uploadWhole(head, position, held, error)
+    }
   }
 
   /** The transactions that follow the backup; none when they are not there, or not what follows it. */
@@ -179,11 +191,16 @@ export class DatabaseBackup {
     }
   }
 
-  async #uploadWhole(head: BackupHead, position: SourcePosition, given: HeldPages | undefined): Promise<boolean> {
+  async #uploadWhole(
+    head: BackupHead,
+    position: SourcePosition,
+    given: HeldPages | undefined,
+    damage?: LtxError,
+  ): Promise<boolean> {
     const { source, name, temporaryDir } = this.#parts
     const held = given ?? (await source.snapshot(name))
     if (held === undefined) return false
-    this.#tellWhy(head, position)
+    this.#tellWhy(head, position, damage)
     try {
       const txid = head.txid + 1n
       const { position: at, pageCount: commit, pageSize } = held.pages
@@ -204,14 +221,16 @@ export class DatabaseBackup {
     return error
   }
 
-  #tellWhy({ txid, source, nodeId }: BackupHead, position: SourcePosition): void {
+  #tellWhy({ txid, source, nodeId }: BackupHead, position: SourcePosition, damage: LtxError | undefined): void {
     const { name, path, log } = this.#parts
     if (txid === 0n) {
       log.info(`backup of ${name} begins at ${path.url}`)
       return
     }
     const next = `all of it is uploaded as TXID ${formatTxid(txid + 1n)}; what was there before can still be restored with -txid ${formatTxid(txid)}`
-    if (source === undefined) {
+    if (damage !== undefined) {
+      log.error(`an LTX file of ${name} is damaged, ${damage.message}: ${next}`)
+    } else if (source === undefined) {
       log.warn(`the backup of ${name} at ${path.url} was written by Litestream, or its last file is damaged: ${next}`)
     } else if (source.txid < position.txid) {
       log.warn(`LTX files of ${name} that its backup needs are there no more, or are of another history: ${next}`)
@@ -224,9 +243,11 @@ export class DatabaseBackup {
   }
 
   async #put(spooled: Spooled, label: UploadLabel, shape: { commit: number; pageSize: number }): Promise<void> {
-    const { path, name, onWritten } = this.#parts
+    const { path, name, onWritten, mayWrite } = this.#parts
     const file = { level: 0, minTxid: label.minTxid, maxTxid: label.maxTxid }
     try {
+      // What another primary has written since is not gone on with: of two files with this TXID only one can be.
+      if (!mayWrite()) throw new Error(`Cannot back up ${name}: the lease of this node has run out`)
       const isNew = await path.create(file, spooled.content, label.timestampMs)
       // An earlier try may have succeeded without our hearing of it.
       if (!isNew && !(await this.#isOurs(file, spooled))) {

@@ -73,7 +73,7 @@ async function startOne(replicated: ReplicatedDatabase, log: Log): Promise<Part>
   const { database, directory, unlock } = prepare(replicated, storage, log)
   const temporaryDir = path.join(directory, 'uploads')
   const onBackedUp = (_name: string, txid: bigint) => database.backedUp(txid)
-  const parts = { source: database, storage, pathOf: () => '', temporaryDir, log, onBackedUp }
+  const parts = { source: database, storage, pathOf: () => '', temporaryDir, log, mayWrite: () => true, onBackedUp }
   const loop = new BackupLoop(parts, replicated.times)
   await database.start()
   await loop.start()
@@ -98,7 +98,8 @@ export async function replicateOnce(
   fs.mkdirSync(temporaryDir, { recursive: true })
   const from = new BackupPath(storage, '')
   const { signal } = new AbortController()
-  const parts = { name: file, source: database, path: from, temporaryDir, log, signal, onWritten: () => {} }
+  const always = { mayWrite: () => true, onWritten: () => {} }
+  const parts = { name: file, source: database, path: from, temporaryDir, log, signal, ...always }
   try {
     await database.lookOnce()
     const backup = new DatabaseBackup(parts)
