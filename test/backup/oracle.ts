@@ -16,29 +16,45 @@ async function library(): Promise<string> {
   return path.join(modules, `litestream-vfs-linux-${ARCHITECTURE}`, 'litestream-vfs.so')
 }
 
+/** Has Litestream's extension open the database of a URL in the `sqlite3` shell. Throws with what it says when it cannot. */
+async function inLitestream(url: string, settings: readonly string[], lines: readonly string[]): Promise<void> {
+  const variables = [`LITESTREAM_REPLICA_URL=${url}`, ...settings]
+  const script = [
+    `.load ${await library()} sqlite3_litestreamvfs_init`,
+    '.open file:restored.db?vfs=litestream',
+    ...lines,
+    "select 'opened';",
+  ]
+  const args = ['-u', 'AWS_CA_BUNDLE', ...variables, 'sqlite3', '-batch', '-bail', ':memory:', ...script]
+  const { code, stdout, stderr } = await run('env', args)
+  if (code !== 0 || !stdout.includes('opened')) throw new Error(`Litestream cannot open ${url}: ${stdout}${stderr}`)
+}
+
 /** What Litestream restores from a URL, as `target`. Throws with what it says when it cannot. */
 export async function litestreamRestore(t: Teardown, url: string, target: string): Promise<void> {
   const scratch = await temporaryDirectory(t, 'oracle')
   const log = path.join(scratch, 'log')
   const hydrated = path.join(scratch, 'hydrated')
-  const variables = [
-    `LITESTREAM_REPLICA_URL=${url}`,
+  const settings = [
     'LITESTREAM_HYDRATION_ENABLED=true',
     `LITESTREAM_HYDRATION_PATH=${hydrated}`,
     `LITESTREAM_LOG_FILE=${log}`,
   ]
   // Closing the database ends hydration, so all is read once before. (What that finds is not looked at: after a database has shrunk, this
   // version takes it for larger than it is.)
-  const script = [
-    `.load ${await library()} sqlite3_litestreamvfs_init`,
-    '.open file:restored.db?vfs=litestream',
-    'pragma quick_check(1);',
-    "select 'opened';",
-  ]
-  const args = ['-u', 'AWS_CA_BUNDLE', ...variables, 'sqlite3', '-batch', '-bail', ':memory:', ...script]
-  const { code, stdout, stderr } = await run('env', args)
-  if (code !== 0 || !stdout.includes('opened')) throw new Error(`Litestream cannot restore ${url}: ${stdout}${stderr}`)
+  await inLitestream(url, settings, ['pragma quick_check(1);'])
   await access(`${hydrated}.meta`)
   await copyFile(hydrated, target)
   await rm(hydrated)
+}
+
+/** Litestream's extension as a writer: a transaction of the database at a URL, which becomes the next upload of level 0. */
+export async function litestreamWrite(t: Teardown, url: string, statement: string): Promise<void> {
+  const scratch = await temporaryDirectory(t, 'oracle')
+  const settings = [
+    'LITESTREAM_WRITE_ENABLED=true',
+    `LITESTREAM_BUFFER_PATH=${path.join(scratch, 'buffer')}`,
+    `LITESTREAM_LOG_FILE=${path.join(scratch, 'log')}`,
+  ]
+  await inLitestream(url, settings, [`${statement};`])
 }
