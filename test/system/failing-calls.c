@@ -1,7 +1,7 @@
 // Preloaded into the daemon: makes chosen system calls on files below a directory fail, or kills the process in their place. Works for every call of Node's and of the
 // addon's that changes a file system or brings something to the disk, in any thread. It also sets the wall clock that the daemon sees.
 //
-//   FAILING_CALLS_DIR      the directory
+//   FAILING_CALLS_DIR      the directory, unless the struct names another one
 //   FAILING_CALLS_CONTROL  a file of 4 KiB, mapped by us and written by the test: a struct control
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -33,17 +33,16 @@ struct control {
   char what[256];           // the first of these, and its path
   uint32_t unused;
   _Atomic int64_t clock_ms; // what the wall clock is ahead of the true one
+  char directory[1024];     // in place of FAILING_CALLS_DIR where it is not empty
 };
 
 static struct control *control;
 static const char *directory;
-static size_t directory_length;
 
 __attribute__((constructor)) static void map_control(void) {
   const char *path = getenv("FAILING_CALLS_CONTROL");
   directory = getenv("FAILING_CALLS_DIR");
   if (path == NULL || directory == NULL) return;
-  directory_length = strlen(directory);
   const int fd = open(path, O_RDWR | O_CLOEXEC);
   if (fd < 0) return;
   void *address = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -51,7 +50,10 @@ __attribute__((constructor)) static void map_control(void) {
   if (address != MAP_FAILED) control = address;
 }
 
-static bool is_below(const char *path) { return strncmp(path, directory, directory_length) == 0; }
+static bool is_below(const char *path) {
+  const char *above = control->directory[0] == '\0' ? directory : control->directory;
+  return strncmp(path, above, strlen(above)) == 0;
+}
 
 enum verdict { GO, TEAR, FAIL };
 
@@ -129,6 +131,8 @@ int fallocate64(int fd, int mode, off64_t offset, off64_t length) {
 }
 
 int rename(const char *from, const char *to) { return FAILS(judge_path("rename", to)) ? -1 : NEXT(rename)(from, to); }
+
+int link(const char *from, const char *to) { return FAILS(judge_path("link", to)) ? -1 : NEXT(link)(from, to); }
 
 int unlink(const char *path) { return FAILS(judge_path("unlink", path)) ? -1 : NEXT(unlink)(path); }
 

@@ -10,12 +10,14 @@ import { run } from './harness.js'
 const source = fileURLToPath(new URL('failing-calls.c', import.meta.url))
 const CONTROL_SIZE = 4096
 
-// struct control, u32 each: armed, fail_at, all_after, error, torn, seen, failed; then text, and an i64 aligned to 8 bytes
+// struct control, u32 each: armed, fail_at, all_after, error, torn, seen, failed; then text, an i64 aligned to 8 bytes, and text
 const SEEN = 5 * 4
 const FAILED = 6 * 4
 const WHAT = 7 * 4
 const WHAT_SIZE = 256
 const CLOCK = WHAT + WHAT_SIZE + 4
+const DIRECTORY = CLOCK + 8
+const DIRECTORY_SIZE = 1024
 
 /** In place of an errno: the process is killed, by SIGKILL. */
 export const KILLS = 0
@@ -57,6 +59,14 @@ export class FailingCalls {
     })
     const faults = { LD_PRELOAD: library, FAILING_CALLS_DIR: dataDir, FAILING_CALLS_CONTROL: control }
     return new FailingCalls(fd, { ...process.env, ...faults })
+  }
+
+  /** From now on calls count and fail below this directory. */
+  watch(directory: string): void {
+    this.disarm()
+    const bytes = Buffer.alloc(DIRECTORY_SIZE)
+    bytes.write(directory)
+    writeSync(this.#fd, bytes, 0, bytes.length, DIRECTORY)
   }
 
   /** Counts calls from now on, and has them fail. */
