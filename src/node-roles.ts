@@ -1,3 +1,4 @@
+import { ExpectedPeers } from './expected-peers.js'
 import { RequestError } from './http/answers.js'
 import type { PrimaryView, Role, RoleControl, Serving, Standing } from './http/node-view.js'
 import type { PeerAccess } from './http/peer-access.js'
@@ -13,6 +14,7 @@ import type { ConnectedReplicas } from './replication/connected-replicas.js'
 import type { SwitchedNode } from './role-switch.js'
 import type { Epoch } from './store/epoch.js'
 import type { Identity } from './store/identity.js'
+import type { PeerFile } from './store/peer-file.js'
 import { awaitSuccessor, freshest, nameOf } from './successor.js'
 
 export interface NodeRolesOptions {
@@ -26,6 +28,8 @@ export interface NodeRolesOptions {
   readonly promote: boolean
   readonly identity: Identity
   readonly epoch: Epoch
+  /** Other candidates that an earlier run of this node has known. */
+  readonly peers: PeerFile
   readonly replicas: ConnectedReplicas
   readonly access: PeerAccess
 }
@@ -48,8 +52,11 @@ export class NodeRoles implements RoleParts, RoleControl {
   readonly #log: Log
   readonly #listeners = new Set<() => void>()
   readonly #judge: Judge
+  #expected: ExpectedPeers | undefined
   #told = ''
   #hasSynced = false
+  /** The other candidates cannot be written down, as was told. */
+  #isUnwritten = false
 
   constructor(leaser: Leaser, roleSwitch: SwitchedNode, options: NodeRolesOptions, log: Log) {
     this.self = options.self
@@ -72,7 +79,8 @@ export class NodeRoles implements RoleParts, RoleControl {
   start(advertiseUrl: string): void {
     this.self = { ...this.self, advertiseUrl }
     if (this.isCandidate) {
-      this.#announcer = new Announcer(this.#leaser, this.self, (nodes) => this.runner.remember(nodes), this.#log)
+      if (this.#leaser.name !== 'static') this.#expectPeers()
+      this.#announcer = new Announcer(this.#leaser, this.self, (nodes) => this.#remember(nodes), this.#log)
       this.#announcer.start()
     }
     this.runner.start()
@@ -105,6 +113,28 @@ export class NodeRoles implements RoleParts, RoleControl {
     await this.runner.stop()
     await this.#switch.close()
     await this.#leaser.close()
+  }
+
+  #expectPeers(): void {
+    const { access, peers } = this.#options
+    const known = peers.known(Date.now()).filter(({ advertiseUrl }) => advertiseUrl !== this.self.advertiseUrl)
+    this.runner.remember(known)
+    this.#expected = new ExpectedPeers(access, known, this.#leaser.ttlMs)
+  }
+
+  /** Whoever is away while this node leads can only be behind: it need not be waited for. */
+  #remember(nodes: readonly NodeInfo[]): void {
+    this.runner.remember(nodes)
+    const { peers } = this.#options
+    const others = nodes.filter(({ advertiseUrl }) => advertiseUrl !== this.self.advertiseUrl)
+    try {
+      if (this.runner.state.kind === 'leading') peers.replace(others, Date.now())
+      else peers.remember(others, Date.now())
+      this.#isUnwritten = false
+    } catch (error) {
+      if (!this.#isUnwritten) this.#log.warn(`cannot write down the other candidates: ${describeError(error)}`)
+      this.#isUnwritten = true
+    }
   }
 
   // What the switch and the followed stream tell of.
@@ -234,6 +264,10 @@ export class NodeRoles implements RoleParts, RoleControl {
   unfit(): string | undefined {
     const { identity, allowStale } = this.#options
     return identity.isUnsynced && !allowStale ? "this node never had all of the cluster's data" : undefined
+  }
+
+  async awaited(): Promise<string | undefined> {
+    return this.#options.allowStale || this.#hasSynced ? undefined : await this.#expected?.awaited()
   }
 
   async judge(term: Term, peers: Peers, lease: Lease): Promise<string | undefined> {

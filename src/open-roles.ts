@@ -16,6 +16,7 @@ import { ConnectedReplicas } from './replication/connected-replicas.js'
 import { RoleSwitch } from './role-switch.js'
 import { Epoch } from './store/epoch.js'
 import type { Identity } from './store/identity.js'
+import { PeerFile } from './store/peer-file.js'
 
 export interface RolesParts {
   readonly thread: FileSystemThread
@@ -90,6 +91,7 @@ export async function openRoles(
     allowStale: lease['allow-stale-promotion'],
     identity,
     epoch,
+    peers: PeerFile.load(dataDir),
     replicas,
     access,
   }

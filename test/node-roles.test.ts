@@ -1,15 +1,19 @@
 // Whoever has won the lease asks the other candidates, real servers here, where they stand.
 import t, { type Test } from 'tap'
+import { ExpectedPeers } from '../src/expected-peers.js'
 import { RequestError } from '../src/http/answers.js'
 import { PeerAccess } from '../src/http/peer-access.js'
-import type { Lease, NodeInfo } from '../src/lease/leaser.js'
+import type { Lease, Leaser, NodeInfo } from '../src/lease/leaser.js'
 import { StaticLeaser } from '../src/lease/static-leaser.js'
+import { monotonicMs } from '../src/monotonic.js'
 import { NodeRoles } from '../src/node-roles.js'
 import { ConnectedReplicas } from '../src/replication/connected-replicas.js'
 import type { SwitchedNode } from '../src/role-switch.js'
 import { Epoch } from '../src/store/epoch.js'
 import { Identity } from '../src/store/identity.js'
+import { PeerFile } from '../src/store/peer-file.js'
 import { serve, type TestNode, testNode } from './http/node.js'
+import { eventually } from './system/replicas.js'
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
 /** Of the peer in http/node.ts, whose database is at TXID 7. */
@@ -24,9 +28,30 @@ const lease: Lease = {
   release: async () => {},
 }
 
-/** A node whose database is at this TXID; its role is never switched. */
-function nodeAt(t: Test, txid: bigint, allowStale = false): NodeRoles {
+const TTL_MS = 800
+const given = new StaticLeaser(undefined)
+/** A lease store that names nobody, and gives the lease to whoever asks. */
+const forgetful: Leaser = {
+  name: 'etcd',
+  ttlMs: TTL_MS,
+  acquire: async () => ({ ...lease, renewedAtMs: monotonicMs() }),
+  takeOver: () => given.takeOver(),
+  primary: () => given.primary(),
+  changed: (...seen) => given.changed(...seen),
+  clusterId: async () => CLUSTER,
+  swapClusterId: async () => true,
+  announce: () => given.announce(),
+  candidates: () => given.candidates(),
+  close: () => given.close(),
+}
+
+/** A node whose database is at this TXID, and that knows these others since its last run; its role is never switched. */
+function nodeAt(t: Test, txid: bigint, allowStale = false, known: readonly NodeInfo[] = []): NodeRoles {
   const dataDir = t.testdir({ clusterid: CLUSTER })
+  PeerFile.load(dataDir).remember(
+    known.map(({ hostname, advertiseUrl, nodeId }) => ({ hostname, advertiseUrl, nodeId })),
+    Date.now(),
+  )
   const positions = new Map([['a.db', { txid, checksum: txid === 7n ? 9n : 1n }]])
   const still: SwitchedNode = {
     serving: undefined,
@@ -50,10 +75,11 @@ function nodeAt(t: Test, txid: bigint, allowStale = false): NodeRoles {
     allowStale,
     identity: Identity.load(dataDir),
     epoch: Epoch.load(dataDir),
+    peers: PeerFile.load(dataDir),
     replicas: new ConnectedReplicas(),
     access: new PeerAccess({ token: undefined, tls: undefined }),
   }
-  return new NodeRoles(new StaticLeaser(undefined), still, options, silent)
+  return new NodeRoles(forgetful, still, options, silent)
 }
 
 async function peerOf(change: TestNode['change']): Promise<NodeInfo> {
@@ -89,6 +115,37 @@ t.test('so does one that the lease store has forgotten, and that is offered it o
   t.equal(asked, 1)
 })
 
+const DEAD: NodeInfo = { hostname: 'dead', advertiseUrl: 'http://127.0.0.1:1', nodeId: 'CC' }
+
+t.test('and one that an earlier run of this node has known, for which it waits', async (t) => {
+  let asked = 0
+  const peer = await peerOf(async () => void asked++)
+  const roles = nodeAt(t, 4n, false, [peer, DEAD])
+  const startMs = monotonicMs()
+  roles.start('http://self:1')
+  t.teardown(() => roles.stop())
+  await eventually(
+    'it says why',
+    10_000,
+    async () => roles.notReady?.match(/waits a moment for dead, which/) ?? undefined,
+  )
+  t.ok(await roles.runner.reached(({ kind }) => kind === 'leading', 20_000))
+  t.ok(monotonicMs() - startMs >= TTL_MS)
+  t.equal(asked, 1, 'before this node leads, although the lease store names nobody')
+})
+
+t.test('whoever has answered once is not waited for', async (t) => {
+  const peer = await peerOf(async () => {})
+  const access = new PeerAccess({ token: undefined, tls: undefined })
+  const known = { hostname: 'peer', advertiseUrl: peer.advertiseUrl, nodeId: undefined }
+  const expected = new ExpectedPeers(access, [known], 60_000)
+  t.equal(await expected.awaited(), undefined)
+  const dead = { hostname: 'dead', advertiseUrl: DEAD.advertiseUrl, nodeId: undefined }
+  const both = new ExpectedPeers(access, [known, dead], 60_000)
+  t.match(await both.awaited(), /waits a moment for dead, /)
+  t.equal(await new ExpectedPeers(access, [dead], 0).awaited(), undefined, 'the time is over')
+})
+
 t.test('one that does not take it is offered it three times', async (t) => {
   let asked = 0
   const peer = await peerOf(async () => {
@@ -113,11 +170,10 @@ t.test('one that lies, and takes no lease, keeps nobody from leading', async (t)
 t.test(
   'peers that do not answer are not waited for, and one that has heard of a later lease ends this one',
   async (t) => {
-    const dead: NodeInfo = { hostname: 'dead', advertiseUrl: 'http://127.0.0.1:1', nodeId: 'CC' }
-    t.equal(await judged(nodeAt(t, 4n), [dead]), undefined)
+    t.equal(await judged(nodeAt(t, 4n), [DEAD]), undefined)
     const peer = await peerOf(async () => {})
     const roles = nodeAt(t, 8n)
-    t.match(await judged(roles, [dead, peer], 2n), /heard of a later lease \(epoch 3\)/)
+    t.match(await judged(roles, [DEAD, peer], 2n), /heard of a later lease \(epoch 3\)/)
     t.equal(roles.epoch.highest, 3n, 'and the next lease is to be above that')
   },
 )

@@ -17,6 +17,8 @@ export interface RoleParts {
   foundCluster(): string
   /** Why this node's data must not become everybody's as long as another candidate is there; undefined when they may. */
   unfit(): string | undefined
+  /** Why this node does not ask for the lease yet: others may be there soon, and further. Undefined where it may. Takes a stated time at most. */
+  awaited(): Promise<string | undefined>
   /** The highest epoch that was ever heard of here, durable. */
   readonly epoch: { readonly highest: bigint; remember(epoch: bigint): void }
   /**
@@ -212,9 +214,11 @@ export class RoleRunner {
     const isKnown = (await this.#leaser.clusterId(this.#ending.signal)) !== undefined
     const unfit = this.#parts.unfit()
     if (isKnown && this.#parts.clusterId() === undefined) return 'this node has nothing of the cluster yet'
-    if (unfit === undefined) return undefined
+    if (unfit === undefined) return await this.#parts.awaited()
     const [other] = (await this.#others()).announced
-    return other === undefined ? undefined : `${unfit}, and another candidate is there (${other.hostname})`
+    return other === undefined
+      ? await this.#parts.awaited()
+      : `${unfit}, and another candidate is there (${other.hostname})`
   }
 
   async #others(): Promise<Peers> {

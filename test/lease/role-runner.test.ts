@@ -55,6 +55,7 @@ function start(world: World, soleFromMs: number, failure?: Error): RoleRunner {
     clusterId: () => CLUSTER,
     foundCluster: () => CLUSTER,
     unfit: () => undefined,
+    awaited: async () => undefined,
     epoch: { highest: 4n, remember: () => {} },
     judge: async () => void world.did.push('judge') as undefined,
     fence: () => {},

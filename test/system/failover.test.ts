@@ -147,3 +147,21 @@ t.test('a node with transactions that nobody else has keeps them aside and follo
   t.equal((await entriesOf(first, 'after')).size, 1)
   t.equal((await setAside(first)).length, 1, 'and what it had is kept')
 })
+
+t.test('a cluster that has ended as a whole goes on from its last primary, whoever starts first', async (t) => {
+  const { places } = await startCluster(t, 2, 15_000)
+  const [first, other] = places
+  if (first === undefined || other === undefined) throw new Error('two nodes')
+  await createLog(first)
+  await agreeing(t, first, [other])
+  await other.mount.stop()
+  await sqlite(path.join(first.dir, FILE), "INSERT INTO entry VALUES('alone', 1, 0)")
+  await first.mount.stop()
+  await other.start()
+  await other.mount.waitForLine('waits a moment for n1, which may be ahead of it')
+  await first.start()
+  await first.mount.waitForLine('primary lease acquired')
+  await agreeing(t, first, [other])
+  t.equal((await entriesOf(other, 'alone')).size, 1)
+  t.strictSame([...(await setAside(first)), ...(await setAside(other))], [])
+})
