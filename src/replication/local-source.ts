@@ -109,9 +109,10 @@ export class LocalSource implements Source {
     return this.#highWaters
   }
 
-  /** The backup has everything of a database up to this TXID. */
+  /** The backup has everything of a database up to this TXID. Where nobody else follows, it is not kept in memory any longer. */
   highWater(name: string, txid: bigint): void {
     this.#highWaters.set(name, txid)
+    if (this.#pace !== 'promptly') this.#recent.forget(name, txid)
   }
 
   positions(): ReadonlyMap<string, SourcePosition> {

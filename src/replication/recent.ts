@@ -18,8 +18,13 @@ export interface Transaction {
   readonly data: Uint8Array | undefined
 }
 
-/** Bytes that an entry takes beside its data: measured, a Map entry with its object and a bigint. */
-const ENTRY_BYTES = 300
+/** Bytes that an entry takes beside its data: measured, two entries of a Map and a Set with their objects, bigints and the path. */
+const ENTRY_BYTES = 650
+
+interface Entry {
+  readonly name: string
+  readonly transaction: Transaction
+}
 
 /**
  * The last transactions of all databases, with their bytes, up to a limit in bytes: the oldest go first, whose database they may be.
@@ -27,8 +32,8 @@ const ENTRY_BYTES = 300
  */
 export class RecentTransactions {
   readonly #limitBytes: number
-  readonly #byDatabase = new Map<string, Map<bigint, Transaction>>()
-  readonly #order = new Set<{ readonly name: string; readonly transaction: Transaction }>()
+  readonly #byDatabase = new Map<string, Map<bigint, Entry>>()
+  readonly #order = new Set<Entry>()
   #bytes = 0
 
   constructor(limitBytes: number) {
@@ -42,27 +47,37 @@ export class RecentTransactions {
 
   add(name: string, transaction: Transaction): void {
     if (sizeOf(transaction) > this.#limitBytes / 4) return
-    const database = this.#byDatabase.get(name) ?? new Map<bigint, Transaction>()
+    const database = this.#byDatabase.get(name) ?? new Map<bigint, Entry>()
     this.#byDatabase.set(name, database)
-    database.set(transaction.minTxid, transaction)
-    this.#order.add({ name, transaction })
+    const entry = { name, transaction }
+    database.set(transaction.minTxid, entry)
+    this.#order.add(entry)
     this.#bytes += sizeOf(transaction)
     for (const oldest of this.#order) {
       if (this.#bytes <= this.#limitBytes) return
-      this.#order.delete(oldest)
-      this.#remove(oldest.name, oldest.transaction)
+      this.#remove(oldest)
     }
   }
 
   /** The transaction that begins with this TXID. */
   find(name: string, minTxid: bigint): Transaction | undefined {
-    return this.#byDatabase.get(name)?.get(minTxid)
+    return this.#byDatabase.get(name)?.get(minTxid)?.transaction
   }
 
-  #remove(name: string, transaction: Transaction): void {
+  /** Nobody will ask for those of a database up to this TXID. */
+  forget(name: string, txid: bigint): void {
+    for (const entry of this.#byDatabase.get(name)?.values() ?? []) {
+      if (entry.transaction.after.txid > txid) return
+      this.#remove(entry)
+    }
+  }
+
+  #remove(entry: Entry): void {
+    const { name, transaction } = entry
+    this.#order.delete(entry)
     this.#bytes -= sizeOf(transaction)
     const database = this.#byDatabase.get(name)
-    if (database?.get(transaction.minTxid) === transaction) database.delete(transaction.minTxid)
+    if (database?.get(transaction.minTxid) === entry) database.delete(transaction.minTxid)
     if (database?.size === 0) this.#byDatabase.delete(name)
   }
 }
