@@ -13,6 +13,7 @@
         "native/lz4.c",
         "native/mount.c",
         "native/pool.c",
+        "native/scheduling.c",
         "native/write-files.c"
       ],
       "defines": ["NAPI_VERSION=8", "_GNU_SOURCE"],

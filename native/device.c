@@ -1,13 +1,14 @@
 // The device loop: reads requests from /dev/fuse on the event loop of the calling environment, hands each to
 // JavaScript and writes the answer. It knows nothing of what the bytes mean.
 //
-// Waking a sleeping thread costs about as much as a whole request, so after a request the loop keeps reading for up to
-// spinMicros while recent requests came close enough together for that to pay, and otherwise sleeps in epoll.
+// Waking a sleeping thread costs about as much as a whole request, so after a request the loop keeps reading for up to spinMicros, while
+// recent requests came close enough together for that to pay and nobody else wants the processor, and otherwise sleeps in epoll.
 //
-// Who waits for an answer has an idle processor meanwhile, and one that has halted takes longer to wake than the answer
-// takes to make, on a virtual machine most of all. So while the loop spins the kernel may be asked to let idle
-// processors spin too (PM QoS, Documentation/power/pm_qos_interface.rst).
+// Who waits for an answer has an idle processor meanwhile, and one that has halted takes longer to wake than the answer takes to make, on a
+// virtual machine most of all. So while the loop spins the kernel may be asked to let idle processors spin too (PM QoS,
+// Documentation/power/pm_qos_interface.rst).
 #include "addon.h"
+#include "scheduling.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -23,10 +24,10 @@
 // Share of recent gaps within reach of a spin, as a moving average over about four of them, in 1/1024.
 #define REACH_ONE 1024
 #define REACH_SHIFT 2
+// How long the loop sleeps, not spins, after a yield that took longer than a spin: who sleeps is woken, who has yielded waits for his turn.
+#define CROWDED_NS 100000000
 // How long idle processors are kept from halting after the loop has gone to sleep: most bursts go on by then.
 #define AWAKE_MS 10
-// PM_QOS_CPU_LATENCY_DEFAULT_VALUE: no demand.
-#define ANY_LATENCY 2000000000
 
 typedef struct {
   napi_env env;
@@ -42,6 +43,7 @@ typedef struct {
   bool kept_awake;
   uint64_t spin_ns, stay_ns;
   uint64_t answered_ns;  // when the last request was done with
+  uint64_t crowded_ns;  // until when somebody else wants the processor
   uint32_t reach;
   bool gap_judged;  // the gap running now was already counted as out of reach
   bool stopped;
@@ -73,10 +75,8 @@ static void closed(uv_handle_t *handle) {
   release(device);
 }
 
-// Asks for processors that answer within so many microseconds. A kernel that refuses leaves them as they are.
 static void ask_latency(Device *device, int32_t micros) {
-  if (device->latency_fd < 0) return;
-  if (write(device->latency_fd, &micros, sizeof micros) < 0) device->latency_fd = -1;
+  if (device->latency_fd >= 0 && !ask_wake_up(device->latency_fd, micros)) device->latency_fd = -1;
 }
 
 static void let_halt(uv_timer_t *handle) {
@@ -183,6 +183,7 @@ static void judge_gap(Device *device, bool within_reach) {
 }
 
 static bool spins(const Device *device, uint64_t now) {
+  if (now < device->crowded_ns) return false;
   return device->reach > REACH_ONE / 2 && now - device->answered_ns < device->spin_ns;
 }
 
@@ -214,8 +215,10 @@ static void serve(Device *device, bool woken) {
         }
         return;
       }
+      const uint64_t yielded = now;
       sched_yield();
       now = uv_hrtime();
+      if (now - yielded > device->spin_ns) device->crowded_ns = now + CROWDED_NS;
       if (now - device->answered_ns > THINKING_NS) break;
     } else if (errno == EINTR || errno == ENOENT) {
       now = uv_hrtime();
@@ -301,6 +304,7 @@ static napi_value startDevice(napi_env env, napi_callback_info info) {
     return NULL;
   }
   device->owners = 2;
+  if (device->spin_ns > 0) ask_short_turns();
   napi_create_string_utf8(env, "litefs.device", NAPI_AUTO_LENGTH, &name);
   napi_async_init(env, NULL, name, &device->context);
   napi_add_async_cleanup_hook(env, environment_ends, device, &device->cleanup);

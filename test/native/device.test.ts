@@ -149,6 +149,30 @@ t.test('asks the kernel for awake processors during a burst, and lets go of them
   closeSync(latencyFd)
 })
 
+/** What sched_getattr(2) tells of a thread: its class, its nice value, and how long its turns should be, ns (0 before Linux 6.12). */
+async function scheduling(tid: number): Promise<string> {
+  const program = [
+    'import ctypes, platform, struct, sys',
+    "number = 315 if platform.machine() == 'x86_64' else 275",
+    'attributes = ctypes.create_string_buffer(48)',
+    'assert ctypes.CDLL(None).syscall(number, int(sys.argv[1]), attributes, 48, 0) == 0',
+    "size, policy, flags, nice, priority, runtime, deadline, period = struct.unpack('IIQiIQQQ', attributes.raw)",
+    'print(policy, nice, runtime)',
+  ]
+  const { stdout } = await run('python3', ['-c', program.join('\n'), String(tid)])
+  return stdout.trim()
+}
+
+t.test('asks for short turns of the processor, and for no more of it', async (t) => {
+  const [policy, nice, runtime] = (await scheduling(process.pid)).split(' ')
+  const { fd } = mounted(t)
+  serve(t, fd, { spinMicros: 0, stayMicros: 1000 })
+  t.equal(await scheduling(process.pid), [policy, nice, runtime].join(' '), 'not where nobody is in a hurry')
+  serve(t, mounted(t).fd)
+  if (runtime === '0') t.comment('this kernel does not tell of turns')
+  t.equal(await scheduling(process.pid), [policy, nice, runtime === '0' ? '0' : '100000'].join(' '))
+})
+
 t.test('without busy-polling', async (t) => {
   const { fd, directory, unmount } = mounted(t)
   const { counted, ended } = serve(t, fd, { spinMicros: 0, stayMicros: 1000 })
