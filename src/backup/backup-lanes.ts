@@ -57,6 +57,8 @@ export interface BackupStatus {
 
 /** Pause after somebody else was found writing: one of the two should have noticed by then that it is not the primary. */
 const CONFLICT_PAUSE_MS = 10_000
+/** Shortest pause until it is asked again whether this node is the one that backs up. */
+const LEASE_PAUSE_MS = 100
 /** Longest pause between two looks for expired snapshots. */
 const RETENTION_CHECK_MS = 3_600_000
 /** How long the last uploads are tried at the end, and how often, milliseconds (Litestream's shutdown-sync-timeout and -interval). */
@@ -163,7 +165,7 @@ export class BackupLanes {
     while (await this.#rested(pauseMs, signal)) {
       if (this.#backup.isCurrent) await this.#somethingNew(signal)
       if (!mayWrite()) {
-        pauseMs = this.#times.syncIntervalMs
+        pauseMs = Math.max(this.#times.syncIntervalMs, LEASE_PAUSE_MS)
         continue
       }
       try {

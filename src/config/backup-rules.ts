@@ -1,6 +1,7 @@
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Contradiction } from './contradictions.js'
+import type { Environment } from './expand.js'
 import type { Config } from './schema.js'
 import { textAt, valueAt } from './values.js'
 
@@ -31,4 +32,12 @@ export function backupProblems(values: unknown): Contradiction[] {
 /** Where the backup goes; empty for nowhere. LiteFS' `type: file` names a directory, which is written like that of a `file://` URL. */
 export function backupUrl({ type, url, path: directory }: Config['backup']): string {
   return type === 'file' ? pathToFileURL(path.resolve(directory)).href : url
+}
+
+/** For the log: LiteFS backs up to LiteFS Cloud where this variable is set, whatever the file says. Here it would be no backup, unnoticed. */
+export function cloudWarnings({ url }: Config['backup'], env: Environment): string[] {
+  if (url !== '' || (env['LITEFS_CLOUD_TOKEN'] ?? '') === '') return []
+  return [
+    'LITEFS_CLOUD_TOKEN is set, but LiteFS Cloud has been shut down: there is no backup until backup.url says where',
+  ]
 }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { accessProblems } from './access-rules.js'
-import { backupProblems, backupUrl } from './backup-rules.js'
+import { backupProblems, backupUrl, cloudWarnings } from './backup-rules.js'
 import { checkedDocument } from './checked-document.js'
 import { type Claims, contradictions } from './contradictions.js'
 import type { ConfigDocument } from './document.js'
@@ -87,7 +87,7 @@ export function parseConfig(source: string, file: string, env: Environment | und
   const given = [...document.places].filter(([, { found }]) => found !== 'nothing').map(([key]) => key)
   const unbuilt = unbuiltKeys(given)
   const warnings = unbuilt.length === 0 ? [] : [`${file}: keys without effect in this version: ${unbuilt.join(', ')}`]
-  return { config, file, warnings: [...warnings, ...ignored] }
+  return { config, file, warnings: [...warnings, ...ignored, ...cloudWarnings(config.backup, env ?? {})] }
 }
 
 /** Rules that look at several keys must not wait for each to be right: what has the wrong type counts as its default. */
