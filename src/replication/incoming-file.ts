@@ -59,6 +59,11 @@ export class IncomingFile {
     return this.#file === undefined ? this.#size : 0
   }
 
+  /** Bytes that it takes of the disk. */
+  get diskBytes(): number {
+    return this.#file === undefined ? 0 : this.#size
+  }
+
   /** Forgets it; a second call does nothing. */
   discard(): void {
     this.#chunks = []

@@ -1,10 +1,10 @@
 import fs from 'node:fs/promises'
 import path from 'node:path'
-import { readLtxSummary } from '../db/ltx-file.js'
+import { type LtxSummary, readLtxSummary } from '../db/ltx-file.js'
 import type { FrozenPages } from '../db/page-freeze.js'
-import { decodeHeader, type LtxHeader } from '../ltx/header.js'
+import { decodeHeader } from '../ltx/header.js'
 import { formatLtxName, type Position, parseLtxName } from '../ltx/names.js'
-import { decodeTrailer, type LtxTrailer, TRAILER_SIZE } from '../ltx/trailer.js'
+import { decodeTrailer, TRAILER_SIZE } from '../ltx/trailer.js'
 import type { FollowPace } from '../store/commit-feed.js'
 import { RecentTransactions, type Transaction } from './recent.js'
 import type { HeldSnapshot, Source, SourcePosition } from './source.js'
@@ -98,8 +98,7 @@ export class LocalSource implements Source {
 
   /** Takes what the owner tells of: transactions in order. `data` is kept. */
   take(name: string, file: string, data: Uint8Array | undefined): void {
-    const { header, trailer } = data === undefined ? readLtxSummary(file) : summaryOf(data)
-    const transaction = toTransaction(header, trailer, file, data)
+    const transaction = toTransaction(data === undefined ? readLtxSummary(file) : summaryOf(data), file, data)
     this.#positions.set(name, positionAfter(transaction))
     if (data !== undefined) this.#recent.add(name, transaction)
     for (const listener of this.#listeners) listener(name, transaction)
@@ -129,8 +128,7 @@ export class LocalSource implements Source {
     if (recent !== undefined) return recent
     const file = await this.#fileOf(this.#options.ltxDir(name), minTxid)
     if (file === undefined) return undefined
-    const { header, trailer } = readLtxSummary(file)
-    return toTransaction(header, trailer, file, undefined)
+    return toTransaction(readLtxSummary(file), file, undefined)
   }
 
   async snapshot(name: string): Promise<HeldSnapshot | undefined> {
@@ -218,16 +216,14 @@ export class LocalSource implements Source {
   }
 }
 
-function summaryOf(data: Uint8Array): { header: LtxHeader; trailer: LtxTrailer } {
-  return { header: decodeHeader(data), trailer: decodeTrailer(data, data.length - TRAILER_SIZE) }
+type Summary = Omit<LtxSummary, 'path'>
+
+function summaryOf(data: Uint8Array): Summary {
+  const trailer = decodeTrailer(data, data.length - TRAILER_SIZE)
+  return { header: decodeHeader(data), trailer, size: data.length }
 }
 
-function toTransaction(
-  header: LtxHeader,
-  trailer: LtxTrailer,
-  file: string,
-  data: Uint8Array | undefined,
-): Transaction {
+function toTransaction({ header, trailer, size }: Summary, file: string, data: Uint8Array | undefined): Transaction {
   return {
     minTxid: header.minTxid,
     after: { txid: header.maxTxid, checksum: trailer.postApplyChecksum },
@@ -237,6 +233,7 @@ function toTransaction(
     timestampMs: header.timestamp,
     nodeId: header.nodeId,
     path: file,
+    size,
     data,
   }
 }

@@ -16,8 +16,8 @@ export interface ReplicaParts {
 /** How a stream ended on purpose. */
 export type StreamEnd = { readonly type: 'end' } | { readonly type: 'handoff'; readonly leaseId: string }
 
-/** Bytes and files that may be in the hands of `apply` before more is read. */
-const MAX_APPLYING = { bytes: 8 << 20, files: 1024 }
+/** Bytes, in memory and on the disk, and files that may be in the hands of `apply` before more is read. */
+const MAX_APPLYING = { memoryBytes: 8 << 20, diskBytes: 256 << 20, files: 1024 }
 
 /**
  * Takes a stream to its end frame. Verifies each file before it hands it over. Rejects with ProtocolError or LtxError when the peer breaks
@@ -60,7 +60,8 @@ class Applying {
   /** Settles when everything so far has. Rejects with the first failure, and so does everything after it. */
   #last: Promise<void> = Promise.resolve()
   readonly #running = new Set<Promise<void>>()
-  #bytes = 0
+  #memoryBytes = 0
+  #diskBytes = 0
   #room = () => {}
   #failure: Error | undefined
   /** Of whoever waits now. */
@@ -73,20 +74,21 @@ class Applying {
   /** Verifies a file and hands it over, once there is room. */
   async hand(file: IncomingFile): Promise<void> {
     const ltx = await file.verified()
-    const { bytes: limit, files } = MAX_APPLYING
-    while (this.#running.size > 0 && (this.#running.size >= files || this.#bytes + file.memoryBytes > limit)) {
+    while (this.#running.size > 0 && !this.#hasRoomFor(file)) {
       await this.#unlessFailed(
         new Promise<void>((resolve) => {
           this.#room = resolve
         }),
       )
     }
-    const bytes = file.memoryBytes
-    this.#bytes += bytes
+    const { memoryBytes, diskBytes } = file
+    this.#memoryBytes += memoryBytes
+    this.#diskBytes += diskBytes
     const applied = this.#parts.apply(file.name, ltx)
     const done = applied
       .finally(() => {
-        this.#bytes -= bytes
+        this.#memoryBytes -= memoryBytes
+        this.#diskBytes -= diskBytes
         this.#running.delete(done)
         file.discard()
         this.#room()
@@ -94,6 +96,12 @@ class Applying {
       .catch((error: Error) => this.#fail(error))
     this.#running.add(done)
     this.afterwards(() => applied)
+  }
+
+  #hasRoomFor({ memoryBytes, diskBytes }: IncomingFile): boolean {
+    const limit = MAX_APPLYING
+    if (this.#running.size >= limit.files || this.#memoryBytes + memoryBytes > limit.memoryBytes) return false
+    return this.#diskBytes + diskBytes <= limit.diskBytes
   }
 
   /** Calls `tell` when everything before has been applied; never, when something failed. */

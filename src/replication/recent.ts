@@ -14,6 +14,8 @@ export interface Transaction {
   /** Node that made it. */
   readonly nodeId: bigint
   readonly path: string
+  /** Of the file, bytes. */
+  readonly size: number
   /** The whole file, where it is in memory. */
   readonly data: Uint8Array | undefined
 }

@@ -30,6 +30,8 @@ const BATCH_BYTES = 64 << 10
 const TURN = 128
 /** Files that are merged for a replica that is far behind: more are open at once, or delay the first byte. */
 const MERGE_FILES = 128
+/** Bytes of files that are merged: the replica applies what it has while more is on its way. */
+const MERGE_BYTES = 64 << 20
 
 /**
  * The bytes of one stream to one replica, for ever: what it lacks, `ready`, then each transaction as it comes. It asks for nothing before
@@ -192,11 +194,13 @@ class Sender {
   async #runOfFiles(name: string, first: Transaction): Promise<Transaction[]> {
     const run = [first]
     let last: Transaction = first
-    while (last.data === undefined && run.length < MERGE_FILES) {
+    let bytes = first.size
+    while (last.data === undefined && run.length < MERGE_FILES && bytes < MERGE_BYTES) {
       const next = await this.#source.transaction(name, last.after.txid + 1n)
       if (next === undefined || next.data !== undefined || next.preApplyChecksum !== last.after.checksum) break
       run.push(next)
       last = next
+      bytes += next.size
     }
     return run
   }

@@ -191,6 +191,7 @@ function transaction(n: number) {
     timestampMs: 0,
     nodeId: 1n,
     path: '',
+    size: 0,
     data: undefined,
   }
 }

@@ -1,10 +1,9 @@
 // Who follows the transactions of a node, when the thread that owns its databases does not do what it is asked.
 import t from 'tap'
-import { CHECKSUM_FLAG } from '../../src/ltx/checksum.js'
-import { LtxEncoder } from '../../src/ltx/encoder.js'
 import { LocalSource } from '../../src/replication/local-source.js'
 import type { FollowPace } from '../../src/store/commit-feed.js'
 import { eventually } from '../system/replicas.js'
+import { transactionFile } from './transaction-file.js'
 
 const WAIT_MS = 5000
 
@@ -38,18 +37,6 @@ class Owner {
 
 function sourceOf(owner: Owner, recentBytes = 0): LocalSource {
   return new LocalSource({ nodeId: 1n, owner, ltxDir: () => '/nowhere', recentBytes, lingerMs: 1 })
-}
-
-/** An LTX file of one page. */
-function transaction(txid: bigint): Buffer {
-  const chunks: Buffer[] = []
-  const encoder = new LtxEncoder((chunk) => chunks.push(Buffer.from(chunk)), { version: 3, compress: false })
-  const numbers = { timestamp: 1, walOffset: 0, walSize: 0, walSalt1: 0, walSalt2: 0, nodeId: 1n }
-  const preApplyChecksum = CHECKSUM_FLAG | (txid - 1n)
-  encoder.header({ ...numbers, flags: 0, pageSize: 512, commit: 9, minTxid: txid, maxTxid: txid, preApplyChecksum })
-  encoder.page(9, Buffer.alloc(512))
-  encoder.close(CHECKSUM_FLAG | txid)
-  return Buffer.concat(chunks)
 }
 
 t.test('two who want to hear promptly, and are refused', async (t) => {
@@ -101,10 +88,10 @@ t.test('transactions that the backup has stay in memory for replicas only', asyn
   const release = await backup
   const isKept = async (txid: bigint) => (await source.transaction('a.db', txid)) !== undefined
   const take = (...txids: bigint[]) => {
-    for (const txid of txids) source.take('a.db', `/nowhere/${txid}`, transaction(txid))
+    for (const txid of txids) source.take('a.db', `/nowhere/${txid}`, transactionFile(txid))
   }
   take(2n, 3n, 4n)
-  source.take('b.db', '/nowhere/2', transaction(2n))
+  source.take('b.db', '/nowhere/2', transactionFile(2n))
   source.highWater('a.db', 3n)
   t.strictSame(await Promise.all([2n, 3n, 4n].map(isKept)), [false, false, true])
   t.ok((await source.transaction('b.db', 2n)) !== undefined, 'of another database')

@@ -1,10 +1,14 @@
 // The order in which a replica gets what it lacks. What the frames hold, the tests of the HTTP API and of real nodes show.
+import { writeFileSync } from 'node:fs'
+import path from 'node:path'
 import t from 'tap'
+import { decodeHeader } from '../../src/ltx/header.js'
 import type { Position } from '../../src/ltx/names.js'
 import { ConnectedReplica } from '../../src/replication/connected-replicas.js'
 import { FrameDecoder } from '../../src/replication/frame-decoder.js'
-import { sendStream } from '../../src/replication/sender.js'
+import { type SenderOptions, sendStream } from '../../src/replication/sender.js'
 import type { Source, SourcePosition } from '../../src/replication/source.js'
+import { checksumAfter, transactionFile } from './transaction-file.js'
 
 const FILE = Buffer.from('what an LTX file holds does not matter here')
 
@@ -23,9 +27,22 @@ function sourceOf(databases: Map<string, SourcePosition>, busy: string): Source 
     transaction: async (name, minTxid) => {
       if (name === busy) databases.set(name, position((databases.get(name)?.txid ?? 0n) + 1n))
       const after: Position = { txid: minTxid, checksum: minTxid }
-      const rest = { pageSize: 4096, commit: 1, timestampMs: 0, nodeId: 1n, path: '', data: FILE }
+      const rest = { pageSize: 4096, commit: 1, timestampMs: 0, nodeId: 1n, path: '', size: FILE.length, data: FILE }
       return { minTxid, after, preApplyChecksum: minTxid - 1n, ...rest }
     },
+  }
+}
+
+function optionsOf(at: ReadonlyMap<string, Position>, signal: AbortSignal): SenderOptions {
+  return {
+    filter: new Set<string>(),
+    replica: new ConnectedReplica({ nodeId: '00000000000000AA', ...facts }, at),
+    snapshotTimeoutMs: 0,
+    heartbeatMs: 1000,
+    signal,
+    onFrame: () => {},
+    version: 3,
+    compress: false,
   }
 }
 
@@ -34,16 +51,7 @@ const facts = { address: '127.0.0.1', hostname: '', advertiseUrl: '', isCandidat
 t.test('a writer that never pauses keeps a replica neither from being ready nor from other databases', async (t) => {
   const databases = new Map(['busy.db', 'calm.db'].map((name) => [name, position(300n)]))
   const at = new Map(['busy.db', 'calm.db'].map((name) => [name, { txid: 1n, checksum: 1n }]))
-  const options = {
-    filter: new Set<string>(),
-    replica: new ConnectedReplica({ nodeId: '00000000000000AA', ...facts }, at),
-    snapshotTimeoutMs: 0,
-    heartbeatMs: 1000,
-    signal: new AbortController().signal,
-    onFrame: () => {},
-    version: 3,
-    compress: false,
-  } as const
+  const options = optionsOf(at, new AbortController().signal)
   const decoder = new FrameDecoder()
   const sent = { 'busy.db': 0, 'calm.db': 0 }
   let firstCalm = 0
@@ -65,4 +73,40 @@ t.test('a writer that never pauses keeps a replica neither from being ready nor 
   t.ok(firstCalm < 299, `${firstCalm} transactions of the busy one before the first of the other`)
   t.equal(sent['calm.db'], 299)
   t.ok(sent['busy.db'] >= 299)
+})
+
+t.test('what is far behind gets files merged, in pieces that it can apply while others arrive', async (t) => {
+  const directory = t.testdir()
+  const last = 7n
+  const source: Source = {
+    ...sourceOf(new Map([['a.db', { ...position(last), checksum: checksumAfter(last) }]]), ''),
+    transaction: async (_name, minTxid) => {
+      const file = path.join(directory, String(minTxid))
+      writeFileSync(file, transactionFile(minTxid))
+      const after = { txid: minTxid, checksum: checksumAfter(minTxid) }
+      const rest = { pageSize: 512, commit: 9, timestampMs: 0, nodeId: 1n, path: file, size: 30 << 20, data: undefined }
+      return { minTxid, after, preApplyChecksum: checksumAfter(minTxid - 1n), ...rest }
+    },
+    highWaters: new Map(),
+  }
+  const at = new Map([['a.db', { txid: 1n, checksum: checksumAfter(1n) }]])
+  const ended = new AbortController()
+  const options = optionsOf(at, ended.signal)
+  const decoder = new FrameDecoder()
+  const files: Buffer[][] = []
+  for await (const bytes of sendStream(source, at, options)) {
+    for (const item of decoder.push(bytes)) {
+      if (item.type === 'ltx') files.push([])
+      else if (item.type === 'data') files.at(-1)?.push(Buffer.from(item.bytes))
+      else if (item.type === 'ready') ended.abort()
+    }
+  }
+  const spans = files.map((chunks) => decodeHeader(Buffer.concat(chunks)))
+  t.strictSame(
+    spans.map(({ minTxid, maxTxid }) => [minTxid, maxTxid]),
+    [
+      [2n, 4n],
+      [5n, 7n],
+    ],
+  )
 })
