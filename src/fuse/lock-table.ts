@@ -13,6 +13,29 @@ export function readLockTable(): string {
   return fs.readFileSync('/proc/locks', 'latin1')
 }
 
+/** Descriptors of a process from which on its locks are not gathered one by one: that would take longer than reading the whole table. */
+const MOST_DESCRIPTORS = 256
+/** The process, or its descriptor, is gone; or it is somebody else's, and we are not root. */
+const HIDDEN = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM']
+
+/**
+ * Lines of the lock table that are of a process or thread `pid`, from what the kernel tells of its descriptors (proc_pid_fdinfo(5)). Undefined
+ * where that cannot be seen, or would take long. To give out the whole table the kernel first waits until all processors have
+ * passed through it: 13 ms where it has not been read lately, this 0.2. Throws a system error.
+ */
+export function readLocksOf(pid: number): string | undefined {
+  const directory = `/proc/${pid}/fdinfo`
+  try {
+    const descriptors = fs.readdirSync(directory)
+    if (descriptors.length > MOST_DESCRIPTORS) return undefined
+    const texts = descriptors.map((descriptor) => fs.readFileSync(`${directory}/${descriptor}`, 'latin1'))
+    return texts.flatMap((text) => [...text.matchAll(/^lock:\t(.*)$/gm)].map(([, line]) => line)).join('\n')
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && HIDDEN.includes(String(error.code))) return undefined
+    throw error
+  }
+}
+
 /**
  * Whether somebody holds an exclusive fcntl lock on any byte of a range, of a process's own or of an open file's. Fields of a line:
  * number, `->` for who only waits, kind, ADVISORY, READ or WRITE, process, device:inode, first byte, last byte or EOF.

@@ -31,6 +31,7 @@ import { joinName } from './names.js'
 import { type Listed, Namespace } from './namespace.js'
 import { PlainFile } from './plain-file.js'
 import { Rename } from './rename.js'
+import { Writers } from './writers.js'
 
 const { EACCES, EEXIST, EINVAL, EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTEMPTY, EPERM } = constants.errno
 
@@ -46,10 +47,8 @@ export class LiteFileSystem implements FileSystem {
   readonly #store: Store
   readonly #dataDir: string
   readonly #access: Access
-  /** File handles that were written through. */
-  readonly #written = new Set<number>()
+  readonly writers = new Writers()
   #lastHandle = 0
-  #hiddenWriters = false
   readonly #owners: DatabaseOwners
   readonly #namespace: Namespace
   readonly #kinds: FileKinds
@@ -68,11 +67,6 @@ export class LiteFileSystem implements FileSystem {
     this.#inodes = new Inodes(new Directory(store.local, ''))
     const parts = { inodes: this.#inodes, namespace: this.#namespace, kinds: this.#kinds, owners: this.#owners }
     this.#rename = new Rename({ store, ...parts })
-  }
-
-  /** Whether somebody who has written is in another pid namespace, so that the kernel does not show us his locks. */
-  get hasHiddenWriters(): boolean {
-    return this.#hiddenWriters
   }
 
   /** The inode number of a path in the mount, if the kernel knows it. */
@@ -225,10 +219,8 @@ export class LiteFileSystem implements FileSystem {
     this.#kinds.beforeWrite(inode, data, offset)
     const { file } = inode
     this.#access.check(file, context)
-    this.#written.add(fh)
-    // The kernel itself writes too, as process 0: what is mapped, which a database never is.
-    if (context.pid === 0 && file instanceof DatabaseFile && file.kind === 'database') this.#hiddenWriters = true
-    return decided(file, (copy) => file.write(copy ?? data, offset), data)?.then(() => data.length) ?? data.length
+    const work = () => decided(file, (copy) => file.write(copy ?? data, offset), data)
+    return this.writers.write(file, fh, context.pid, work)?.then(() => data.length) ?? data.length
   }
 
   statfs(): StatfsReply {
@@ -239,7 +231,7 @@ export class LiteFileSystem implements FileSystem {
   release(nodeid: number, fh: number): void {
     const inode = this.#inode(nodeid)
     const { file } = inode
-    const written = this.#written.delete(fh)
+    const written = this.writers.closed(fh)
     file.close()
     if (file instanceof DatabaseFile) this.#store.closedBySomebody(file.database)
     if (written && file instanceof DatabaseFile && file.kind === 'database') this.#store.writerClosed(file.database)

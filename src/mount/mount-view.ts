@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import path from 'node:path'
 import type { KernelCache } from '../fuse/kernel-cache.js'
-import { isWriteLocked, lockTableDevice, readLockTable } from '../fuse/lock-table.js'
+import { isWriteLocked, lockTableDevice, readLocksOf, readLockTable } from '../fuse/lock-table.js'
 import { mountAt } from '../fuse/mount-table.js'
 import type { Log } from '../log.js'
 import { SHARED_FIRST, SHARED_SIZE, WAL_READ_LOCK, WAL_WRITE_LOCK } from '../sqlite/locks.js'
@@ -41,11 +41,13 @@ export class MountView {
   }
 
   /**
-   * Whether a connection holds the lock under which SQLite writes the database file. Undefined where it cannot be told: the kernel shows
-   * no locks of processes in another pid namespace.
+   * Whether a connection holds the lock under which SQLite writes the database file; during a write, whether the writer does. Undefined
+   * where it cannot be told: the kernel shows no locks of processes in another pid namespace.
    */
   isWriteLocked(name: string): boolean | undefined {
-    return this.#isLocked(name + SUFFIXES.database, SHARED_FIRST, SHARED_SIZE)
+    const { current: writer } = this.#fileSystem.writers
+    const readTable = () => (writer === undefined ? undefined : readLocksOf(writer)) ?? readLockTable()
+    return this.#isLocked(name + SUFFIXES.database, SHARED_FIRST, SHARED_SIZE, readTable)
   }
 
   /**
@@ -61,11 +63,11 @@ export class MountView {
     return this.#isLocked(name + SUFFIXES.shm, WAL_WRITE_LOCK, 1)
   }
 
-  #isLocked(file: string, start: number, length: number): boolean | undefined {
+  #isLocked(file: string, start: number, length: number, readTable = readLockTable): boolean | undefined {
     const inode = this.#fileSystem.knownInode(file)
     this.#device ??= mountAt(this.#mountDir)?.device
-    if (inode === undefined || this.#device === undefined || this.#fileSystem.hasHiddenWriters) return undefined
-    return isWriteLocked(readLockTable(), lockTableDevice(this.#device), inode, start, length)
+    if (inode === undefined || this.#device === undefined || this.#fileSystem.writers.hidden) return undefined
+    return isWriteLocked(readTable(), lockTableDevice(this.#device), inode, start, length)
   }
 
   /**

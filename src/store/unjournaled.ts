@@ -37,19 +37,26 @@ export class UnjournaledWatch {
         `${database.name}: is written without a journal; transactions are captured after they were committed`,
       )
     }
-    this.#waiting.add(database)
-    this.#pauseMs = FIRST_PAUSE_MS
-    this.#schedule()
+    this.#wait(database)
   }
 
-  /** Somebody who wrote the database file has closed it, while others have it open. */
+  /** Somebody who wrote the database file has closed it, while others have it open. One of these may hold the lock. */
   writerClosed(database: Database): void {
-    if (database.unjournaled && this.#isWriteLocked(database.name) === false) database.ended()
+    if (!database.unjournaled) return
+    const locked = this.#isWriteLocked(database.name)
+    if (locked === false) database.ended()
+    else if (locked === true) this.#wait(database)
   }
 
   stop(): void {
     clearTimeout(this.#timer)
     this.#waiting.clear()
+  }
+
+  #wait(database: Database): void {
+    this.#waiting.add(database)
+    this.#pauseMs = FIRST_PAUSE_MS
+    this.#schedule()
   }
 
   #schedule(): void {

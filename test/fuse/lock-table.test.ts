@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import fs from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { isWriteLocked, lockTableDevice, readLockTable } from '../../src/fuse/lock-table.js'
+import { isWriteLocked, lockTableDevice, readLocksOf, readLockTable } from '../../src/fuse/lock-table.js'
 import { mountAt } from '../../src/fuse/mount-table.js'
 import { ofdSetLock } from '../../src/native.js'
 
@@ -30,11 +30,26 @@ sys.stdin.read()`
     [held(0, 100), held(100, 5), held(0, 200), held(0, 201), held(209, 1), held(210, 700), held(5000, 1)],
     [false, false, false, true, true, false, true],
   )
+  const itsOwn = () =>
+    readLocksOf(child.pid ?? 0)
+      ?.split('\n')
+      .map((line) => line.replace(/^\d+: +/, ''))
+      .sort()
+  const inTable = () =>
+    readLockTable()
+      .split('\n')
+      .filter((line) => line.includes(` ${child.pid} `))
+  const told = inTable()
+    .map((line) => line.replace(/^\d+: +/, ''))
+    .sort()
+  t.equal(told.length, 4)
+  t.same(itsOwn(), told, 'the same of its descriptors alone')
   t.equal(isWriteLocked(readLockTable(), device, ino + 1, 200, 1), false, 'another file')
   t.equal(isWriteLocked(readLockTable(), 'ff:ff', ino, 200, 1), false, 'another device')
   child.stdin.end()
   await closed
   t.equal(held(0, 10_000), false)
+  t.equal(readLocksOf(child.pid ?? 0), undefined, 'of one who is gone nobody knows')
   const fd = fs.openSync(file, 'r+')
   t.ok(ofdSetLock(fd, 'write', 7, 1))
   t.equal(held(7, 1), true, 'a lock of an open file')

@@ -76,6 +76,29 @@ while os.path.exists('/proc/' + sys.argv[2]): pass
   }
 })
 
+t.test('who writes without the lock while another holds it is captured once it is free', async (t) => {
+  const mount = await startMount(t)
+  const script = `
+import sqlite3, subprocess, sys, time
+f = sys.argv[1]
+a = sqlite3.connect(f, isolation_level=None); a.execute('CREATE TABLE t(a)')
+position = lambda: open(f + '-pos').read()
+before = position()
+a.execute('BEGIN EXCLUSIVE')
+intruder = 'import os, sys; os.pwrite(os.open(sys.argv[1], os.O_RDWR), bytes([0, 0, 0, 7]), 60)'
+subprocess.run([sys.executable, '-c', intruder, f], check=True)
+locked = position()
+a.execute('COMMIT')
+end = time.time() + 10
+while position() == before and time.time() < end: time.sleep(0.01)
+print(locked == before, position() == before)
+`
+  const { stdout, stderr } = await python(script, path.join(mount.dir, 'v.db'))
+  t.equal(stdout, 'True False\n', stderr)
+  t.equal(await sqlite(path.join(mount.dir, 'v.db'), 'PRAGMA user_version'), '7\n')
+  await agree(t, mount, 'v.db')
+})
+
 t.test('a file that was unlinked while open leaves the next one of its name alone', async (t) => {
   const mount = await startMount(t)
   const script = `
