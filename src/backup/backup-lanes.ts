@@ -132,6 +132,8 @@ export class BackupLanes {
   }
 
   start(): void {
+    // Once for all waits: a listener each would be kept as long as the signal.
+    this.#parts.signal.addEventListener('abort', () => this.#wake(), { once: true })
     this.changed()
     this.#ended = Promise.all([this.#upload(), this.#maintain()])
   }
@@ -271,7 +273,6 @@ export class BackupLanes {
     if (this.#pendingSinceMs !== undefined || signal.aborted) return
     await new Promise<void>((resolve) => {
       this.#wake = resolve
-      signal.addEventListener('abort', () => resolve(), { once: true })
     })
   }
 

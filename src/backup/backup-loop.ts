@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import fs from 'node:fs/promises'
 import type { Log } from '../log.js'
 import { BackupLanes, type BackupStatus, type BackupTimes } from './backup-lanes.js'
@@ -54,6 +55,8 @@ export class BackupLoop {
   /** Begins. Rejects when the databases cannot be followed, or with a system error. */
   async start(): Promise<void> {
     const { source, storage, temporaryDir, log } = this.#parts
+    // Each database listens to it, and Node takes more than ten for a leak.
+    setMaxListeners(0, this.#ending.signal)
     await fs.rm(temporaryDir, { recursive: true, force: true })
     await fs.mkdir(temporaryDir, { recursive: true })
     this.#unsubscribe = source.subscribe((name) => this.#changed(name))
