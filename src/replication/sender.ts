@@ -30,8 +30,8 @@ const BATCH_BYTES = 64 << 10
 const TURN = 128
 /** Files that are merged for a replica that is far behind: more are open at once, or delay the first byte. */
 const MERGE_FILES = 128
-/** Bytes of files that are merged: the replica applies what it has while more is on its way. */
-const MERGE_BYTES = 64 << 20
+/** Bytes of files that are merged, which may be ten times as many of pages: the replica applies what it has while more is on its way. */
+const MERGE_BYTES = 8 << 20
 
 /**
  * The bytes of one stream to one replica, for ever: what it lacks, `ready`, then each transaction as it comes. It asks for nothing before

@@ -84,7 +84,7 @@ t.test('what is far behind gets files merged, in pieces that it can apply while 
       const file = path.join(directory, String(minTxid))
       writeFileSync(file, transactionFile(minTxid))
       const after = { txid: minTxid, checksum: checksumAfter(minTxid) }
-      const rest = { pageSize: 512, commit: 9, timestampMs: 0, nodeId: 1n, path: file, size: 30 << 20, data: undefined }
+      const rest = { pageSize: 512, commit: 9, timestampMs: 0, nodeId: 1n, path: file, size: 3 << 20, data: undefined }
       return { minTxid, after, preApplyChecksum: checksumAfter(minTxid - 1n), ...rest }
     },
     highWaters: new Map(),
