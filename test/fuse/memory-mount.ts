@@ -49,7 +49,7 @@ export async function startMemoryMount(
 ): Promise<MemoryMount> {
   const options: ServerOptions = { dir, forwardLocks: false, allowOther: false, record: false, ...changes }
   const server = fork(SERVER, [JSON.stringify(options)], {
-    execArgv: process.execArgv.filter((argument) => argument.includes('@tapjs/typescript')),
+    execArgv: process.execArgv.filter((argument) => argument.endsWith('=tsx')),
     stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     ...(uid === undefined ? {} : { uid, gid: uid }),
   })

@@ -223,7 +223,7 @@ t.test('a descriptor that is not mounted ends with its error', async (t) => {
 
 /** The worker is gone before the descriptor is closed: the number may be another file's at once. */
 function serveInWorker(t: Test, data: DeviceWorkerData): Worker {
-  const worker = new Worker(fileURLToPath(new URL('./device-worker.ts', import.meta.url)), { workerData: data })
+  const worker = new Worker(fileURLToPath(new URL('./start-device-worker.js', import.meta.url)), { workerData: data })
   t.teardown(() => worker.terminate())
   return worker
 }
