@@ -16,8 +16,14 @@ export interface ReplicaParts {
 /** How a stream ended on purpose. */
 export type StreamEnd = { readonly type: 'end' } | { readonly type: 'handoff'; readonly leaseId: string }
 
-/** Bytes, in memory and on the disk, and files that may be in the hands of `apply` before more is read. */
-const MAX_APPLYING = { memoryBytes: 8 << 20, diskBytes: 256 << 20, files: 1024 }
+/** Bytes, in memory and on the disk, and files that may be in the hands of `apply` before more is read; one that is larger may be alone. */
+export interface ApplyLimits {
+  readonly memoryBytes: number
+  readonly diskBytes: number
+  readonly files: number
+}
+
+const MAX_APPLYING: ApplyLimits = { memoryBytes: 8 << 20, diskBytes: 256 << 20, files: 1024 }
 
 /**
  * Takes a stream to its end frame. Verifies each file before it hands it over. Rejects with ProtocolError or LtxError when the peer breaks
@@ -28,9 +34,10 @@ export async function receiveStream(
   bytes: AsyncIterable<Uint8Array>,
   parts: ReplicaParts,
   options: ReceiverOptions,
+  limits = MAX_APPLYING,
 ): Promise<StreamEnd> {
   const decoder = new FrameDecoder()
-  const applying = new Applying(parts)
+  const applying = new Applying(parts, limits)
   let incoming: IncomingFile | undefined
   try {
     for await (const chunk of applying.unlessFailed(bytes)) {
@@ -57,6 +64,7 @@ export async function receiveStream(
 /** What was handed over and is not applied yet. */
 class Applying {
   readonly #parts: ReplicaParts
+  readonly #limits: ApplyLimits
   /** Settles when everything so far has. Rejects with the first failure, and so does everything after it. */
   #last: Promise<void> = Promise.resolve()
   readonly #running = new Set<Promise<void>>()
@@ -67,8 +75,9 @@ class Applying {
   /** Of whoever waits now. */
   #onFailure: (error: Error) => void = () => {}
 
-  constructor(parts: ReplicaParts) {
+  constructor(parts: ReplicaParts, limits: ApplyLimits) {
     this.#parts = parts
+    this.#limits = limits
   }
 
   /** Verifies a file and hands it over, once there is room. */
@@ -99,9 +108,9 @@ class Applying {
   }
 
   #hasRoomFor({ memoryBytes, diskBytes }: IncomingFile): boolean {
-    const limit = MAX_APPLYING
-    if (this.#running.size >= limit.files || this.#memoryBytes + memoryBytes > limit.memoryBytes) return false
-    return this.#diskBytes + diskBytes <= limit.diskBytes
+    const limits = this.#limits
+    if (this.#running.size >= limits.files || this.#memoryBytes + memoryBytes > limits.memoryBytes) return false
+    return this.#diskBytes + diskBytes <= limits.diskBytes
   }
 
   /** Calls `tell` when everything before has been applied; never, when something failed. */

@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import http2 from 'node:http2'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { PeerAccess } from '../../src/http/peer-access.js'
@@ -88,6 +89,37 @@ t.test('files, large and small, of both versions arrive verified and whole', asy
     t.strictSame(events, ['ready', 'highWater db0 7', 'heartbeat'])
     t.strictSame(readdirSync(directory), [])
   }
+})
+
+t.test('a replica that applies slowly is handed so much only, in memory and on the disk', async (t) => {
+  const file = fixture('v3-block-snapshot.ltx')
+  const plenty = { memoryBytes: 1 << 20, diskBytes: 1 << 20, files: 100 }
+  const cases = [
+    { memoryBytes: 1 << 20, limits: { ...plenty, memoryBytes: 2 * file.length + 1 } },
+    { memoryBytes: 200, limits: { ...plenty, diskBytes: 2 * file.length + 1 } },
+    { memoryBytes: 200, limits: { ...plenty, files: 2 } },
+  ]
+  const streamOf = async function* () {
+    for (let i = 0; i < 6; i++) yield framed('a', file)
+    yield encodeFrame({ type: 'end' })
+  }
+  for (const { memoryBytes, limits } of cases) {
+    let inHand = 0
+    const counts: number[] = []
+    const apply: ReplicaParts['apply'] = async () => {
+      counts.push(++inHand)
+      await delay(50)
+      inHand--
+    }
+    const options = { directory: t.testdir(), memoryBytes }
+    await receiveStream(streamOf(), { ...recorder().parts, apply }, options, limits)
+    t.equal(counts.length, 6)
+    t.equal(Math.max(...counts), 2, JSON.stringify(limits))
+  }
+  const alone = { memoryBytes: 1, diskBytes: 1, files: 100 }
+  const { seen, parts } = recorder()
+  await receiveStream(streamOf(), parts, { directory: t.testdir(), memoryBytes: 200 }, alone)
+  t.equal(seen.length, 6, 'one at a time, however small the limits')
 })
 
 t.test('a peer that breaks the rules, is cut or falls silent hands nothing over', async (t) => {
