@@ -77,15 +77,25 @@ function isUndo(database: Database, writer: number): boolean {
   return database.finishing
 }
 
-/** Whether there is no such process, or it has ended and its parent does not know yet. Throws a system error. */
+/** PF_EXITING of linux/sched.h: set before a process lets go of its descriptors, and of its locks with them. */
+const PF_EXITING = 0x4
+
+/** Whether there is no such process, or it is ending and its parent may not know yet. Throws a system error. */
 function isGone(pid: number): boolean {
   try {
-    const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1')
-    // proc_pid_stat(5): the state follows the name in parentheses.
-    return /^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2))
+    return isEnding(fs.readFileSync(`/proc/${pid}/stat`, 'latin1'))
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined
     if (code === 'ENOENT' || code === 'ESRCH') return true
     throw error
   }
+}
+
+/**
+ * Of a process, as proc_pid_stat(5) has it: behind its name in parentheses follow state, ppid, pgrp, session, tty_nr, tpgid and flags. Who
+ * was kept out by its locks comes before it is a zombie.
+ */
+export function isEnding(stat: string): boolean {
+  const [state = '', , , , , , flags] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return state === 'Z' || state === 'X' || (Number(flags) & PF_EXITING) !== 0
 }
