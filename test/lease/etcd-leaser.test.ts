@@ -5,7 +5,7 @@ import { EtcdLeaser, type EtcdOptions } from '../../src/lease/etcd-leaser.js'
 import { makeCertificates } from '../servers/certificates.js'
 import { startEtcd } from '../servers/etcd.js'
 import { startFaultyProxy } from '../servers/faulty-proxy.js'
-import { freePorts } from '../servers/process.js'
+import { freePorts } from '../servers/ports.js'
 import { node } from './backends.js'
 
 const signal = new AbortController().signal

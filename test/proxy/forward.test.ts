@@ -1,7 +1,7 @@
 // Writes that a replica hands on to the primary's proxy, and what happens while the primary changes.
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { freePort } from '../system/replicas.js'
+import { freePort } from '../servers/ports.js'
 import { decided, echo, startTarget, startTestProxy } from './proxied.js'
 
 async function pair(t: Test, target = echo, settings = {}) {

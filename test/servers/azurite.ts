@@ -1,7 +1,8 @@
 // Azure's Blob Storage: Microsoft's own emulator, from npm.
 import { fileURLToPath } from 'node:url'
 import { BlobServiceClient, StorageSharedKeyCredential } from '@azure/storage-blob'
-import { freePorts, startServer, type Teardown } from './process.js'
+import { freePorts } from './ports.js'
+import { startServer, type Teardown } from './process.js'
 import { connects, temporaryDirectory } from './programs.js'
 
 /** The account that Azurite always has, with the key that its documentation names. */

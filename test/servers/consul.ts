@@ -4,7 +4,8 @@ import os from 'node:os'
 import path from 'node:path'
 import { getIn } from '../system/namespaces.js'
 import { unpackedPackage } from './debian-package.js'
-import { freePorts, HERE, type ServerPlace, type ServerProcess, startServer, type Teardown } from './process.js'
+import { freePorts } from './ports.js'
+import { HERE, type ServerPlace, type ServerProcess, startServer, type Teardown } from './process.js'
 
 export interface RunningConsul {
   readonly port: number

@@ -1,7 +1,5 @@
 // Servers that tests start for themselves: on loopback, at free ports, ended by pid when the test ends.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import net from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 
 const START_MS = 20_000
@@ -55,19 +53,6 @@ export async function startServer(
   }
   if (child.pid === undefined) throw new Error(`Cannot use ${command}: it has no process`)
   return { pid: child.pid, stop }
-}
-
-/** Ports of the loopback address that nobody listened on a moment ago. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => net.createServer())
-  const ports: number[] = []
-  for (const server of servers) {
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    ports.push((server.address() as net.AddressInfo).port)
-  }
-  for (const server of servers) server.close()
-  return ports
 }
 
 function collect({ stdout, stderr }: ChildProcess): () => string {

@@ -3,7 +3,8 @@ import { mkdirSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
-import { freePorts, startServer, type Teardown } from './process.js'
+import { freePorts } from './ports.js'
+import { startServer, type Teardown } from './process.js'
 import { connects, execute, needsPrograms, temporaryDirectory } from './programs.js'
 
 export interface SftpServer {

@@ -4,9 +4,10 @@ import path from 'node:path'
 import t from 'tap'
 import { echo, startTarget } from '../proxy/proxied.js'
 import { makeCertificates } from '../servers/certificates.js'
+import { freePort } from '../servers/ports.js'
 import { litefsScript, run, startMount } from './harness.js'
 import { sqlite } from './judges.js'
-import { freePort, same, startReplica } from './replicas.js'
+import { same, startReplica } from './replicas.js'
 
 const TOKEN = 'correct-horse-battery-staple'
 

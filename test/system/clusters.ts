@@ -10,9 +10,10 @@ import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { startConsul } from '../servers/consul.js'
 import { startEtcd } from '../servers/etcd.js'
+import { freePort } from '../servers/ports.js'
 import { type Mount, type MountOptions, startMount } from './harness.js'
 import { contentHash, sqlite } from './judges.js'
-import { eventually, freePort, inSync } from './replicas.js'
+import { eventually, inSync } from './replicas.js'
 
 const writerScript = fileURLToPath(new URL('routed-writer.js', import.meta.url))
 /** Of a lease that is waited for, until it runs out. */

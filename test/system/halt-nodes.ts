@@ -5,9 +5,10 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
 import { type FaultyProxy, startFaultyProxy } from '../servers/faulty-proxy.js'
+import { freePort } from '../servers/ports.js'
 import { litefsScript, type Mount, type MountOptions, run, startMount } from './harness.js'
 import { sqlite } from './judges.js'
-import { freePort, inSync, type Pair, startReplica } from './replicas.js'
+import { inSync, type Pair, startReplica } from './replicas.js'
 
 /** fcntl(2)'s F_OFD_SETLKW on byte 72 of the lock file, with litefs-go's struct: blocks until it has it, and holds it until its input ends. */
 const lockerScript = `

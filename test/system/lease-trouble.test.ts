@@ -5,10 +5,11 @@ import path from 'node:path'
 import t from 'tap'
 import { needsMounting } from '../needs-mounting.js'
 import { startEtcd } from '../servers/etcd.js'
+import { freePort } from '../servers/ports.js'
 import { createLog, entriesOf, more, Place, startWriter } from './clusters.js'
 import { FailingCalls } from './failing-calls.js'
 import { litefsScript, run } from './harness.js'
-import { eventually, freePort, linesSince } from './replicas.js'
+import { eventually, linesSince } from './replicas.js'
 
 const TTL_MS = 2000
 const HOUR_MS = 3_600_000

@@ -6,8 +6,9 @@ import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { freePort } from '../servers/ports.js'
 import { type Mount, run, startMount } from './harness.js'
-import { applierOf, eventually, freePort, startReplica } from './replicas.js'
+import { applierOf, eventually, startReplica } from './replicas.js'
 import { durationOf, seededRandom } from './rounds.js'
 
 t.setTimeout(60 * 60_000)

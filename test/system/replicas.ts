@@ -1,6 +1,5 @@
 // Replicas of a primary, each a `litefs mount` of its own, and how they are compared with it.
 import { readFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
@@ -42,27 +41,6 @@ export async function same(t: Test, pair: Pair, name: string): Promise<void> {
   const [wanted, found] = await Promise.all([contentHash(first), inspect(second)])
   t.equal(found.hash, wanted, `${name}: same content`)
   t.equal(found.integrity, 'ok', `${name}: integrity on the replica`)
-}
-
-/** Where Linux takes no ports from for outgoing connections, one of which would have it before the server that it is meant for. */
-const OWN_PORTS = { from: 12_000, to: 32_000 }
-
-/** A port of 127.0.0.1 that is free now: for a primary that starts again at the same address. */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = OWN_PORTS.from + Math.floor(Math.random() * (OWN_PORTS.to - OWN_PORTS.from))
-    const server = createServer()
-    const isFree = await new Promise<boolean>((resolve, reject) => {
-      server.once('error', (error: NodeJS.ErrnoException) => {
-        if (error.code === 'EADDRINUSE') resolve(false)
-        else reject(error)
-      })
-      server.listen(port, '127.0.0.1', () => resolve(true))
-    })
-    if (!isFree) continue
-    await new Promise((resolve) => server.close(resolve))
-    return port
-  }
 }
 
 /** The process that applies a replica's transactions; it starts with the first of them. */

@@ -3,11 +3,12 @@
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { freePort } from '../servers/ports.js'
 import { agree } from './agreement.js'
 import { type BankClient, createBank, startBankClient } from './bank.js'
 import { type Mount, startMount } from './harness.js'
 import { positionOf } from './judges.js'
-import { applierOf, eventually, freePort, inSync, same, startReplica } from './replicas.js'
+import { applierOf, eventually, inSync, same, startReplica } from './replicas.js'
 import { durationOf, seededRandom } from './rounds.js'
 
 t.setTimeout(60 * 60_000)

@@ -6,10 +6,11 @@ import type { LtxHeader } from '../../src/ltx/header.js'
 import { END_OF_CHUNKS, encodeChunks, encodeFrame } from '../../src/replication/frames.js'
 import type { PositionMap } from '../../src/replication/position-map.js'
 import { CHANGE, databaseChecksum, encodeLtx, patternPage } from '../ltx/forge.js'
+import { freePort } from '../servers/ports.js'
 import { startFakePrimary } from './fake-primary.js'
 import { type Mount, run, startMount } from './harness.js'
 import { sqlite } from './judges.js'
-import { eventually, freePort, linesSince, same, startReplica } from './replicas.js'
+import { eventually, linesSince, same, startReplica } from './replicas.js'
 
 type Answer = (positions: PositionMap) => Iterable<Buffer>
 

@@ -9,10 +9,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
 import t, { type Test } from 'tap'
+import { freePort } from '../servers/ports.js'
 import { agree } from './agreement.js'
 import { litefsScript, run, startMount } from './harness.js'
 import { sqlite } from './judges.js'
-import { freePort, inSync, type Pair, same, startReplica } from './replicas.js'
+import { inSync, type Pair, same, startReplica } from './replicas.js'
 
 const VANISH_MS = 60_000
 const worker = fileURLToPath(new URL('accounts.js', import.meta.url))
