@@ -2,31 +2,13 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { LtxBody } from '../db/ltx-body.js'
 import { describeError, type Log } from '../log.js'
 import { decodeHeader, type LtxHeader } from '../ltx/header.js'
 import type { Position } from '../ltx/names.js'
+import type { Gate, VerifiedLtx } from './gate.js'
 import { KeptLogs } from './kept-logs.js'
 import type { ApplierDeed, ApplierOutcome, ApplierReport, ApplierSettings } from './messages.js'
 import type { SeenVersion } from './seen-version.js'
-
-/** One or more consecutive transactions as one LTX file, received whole and verified. */
-export interface VerifiedLtx {
-  readonly minTxid: bigint
-  readonly maxTxid: bigint
-  /** Checksum of the database before it; zero for a snapshot. */
-  readonly preApply: bigint
-  readonly postApply: bigint
-  readonly body: LtxBody
-}
-
-/** Whoever must know of a transaction before it is applied: the thread that serves the mount and keeps the positions. */
-export interface Gate {
-  /** Lets the applier's process `pid` write this transaction to the database. Resolves to false when it is there already. Rejects when it does not follow. */
-  announce(name: string, ltx: VerifiedLtx, pid: number): Promise<boolean>
-  /** The transaction has been applied, or cannot be: nothing more of it may be written. Resolves once its position is in force. */
-  conclude(name: string, ltx: VerifiedLtx, applied: boolean): Promise<void>
-}
 
 export interface ApplierOptions extends ApplierSettings {
   /** The compiled entry of the process, src/apply/main.ts. */
@@ -54,6 +36,7 @@ interface Waiting {
 /** A transaction whose turn has not come. */
 interface Queued {
   readonly ltx: VerifiedLtx
+  readonly isUnread: boolean
   resolve(position: Position): void
   reject(error: unknown): void
 }
@@ -76,6 +59,8 @@ export class Applier {
   /** What connections may have cached, which a process that dies would forget. */
   readonly #seen = new Map<string, SeenVersion>()
   readonly #kept: KeptLogs
+  /** Databases that somebody had open when nobody was expected to. */
+  readonly #inUse = new Set<string>()
   #child: ChildProcess | undefined
   #nextId = 1
   #waitingBytes = 0
@@ -93,16 +78,17 @@ export class Applier {
   /**
    * Applies a file and resolves to the position after it: every reader that begins then sees it. Transactions of one database are applied in
    * the order of the calls, those that wait together as one. Rejects with readers seeing nothing of it; what waits behind it in its database
-   * is then rejected too. The bytes must not change meanwhile.
+   * is then rejected too. The bytes must not change meanwhile. `isUnread`: nobody is expected to read the database before it is done, so that
+   * who opens it may be kept waiting.
    */
-  async apply(name: string, ltx: VerifiedLtx): Promise<Position> {
+  async apply(name: string, ltx: VerifiedLtx, isUnread = ltx.minTxid === 1n): Promise<Position> {
     const bytes = 'bytes' in ltx.body ? ltx.body.bytes.length : 0
     while (this.#waitingBytes > 0 && this.#waitingBytes + bytes > MAX_WAITING_BYTES) {
       await new Promise<void>((resolve) => this.#room.push(resolve))
     }
     this.#waitingBytes += bytes
     try {
-      return await this.#enqueue(name, ltx)
+      return await this.#enqueue(name, ltx, isUnread)
     } finally {
       this.#waitingBytes -= bytes
       for (const resolve of this.#room.splice(0)) resolve()
@@ -157,7 +143,7 @@ export class Applier {
 
   /** Applies a transaction by itself, to a database that is held. Readers that keep it locked are waited for at most `timeoutMs`. */
   async applyHeld(name: string, ltx: VerifiedLtx, timeoutMs: number): Promise<Position> {
-    return await this.#inTurn(name, () => this.#applyNow(name, ltx, timeoutMs))
+    return await this.#inTurn(name, () => this.#applyNow(name, ltx, { isUnread: false, timeoutMs }))
   }
 
   async letGo(names: readonly string[]): Promise<void> {
@@ -177,11 +163,11 @@ export class Applier {
     await exited
   }
 
-  #enqueue(name: string, ltx: VerifiedLtx): Promise<Position> {
+  #enqueue(name: string, ltx: VerifiedLtx, isUnread: boolean): Promise<Position> {
     const queue = this.#queues.get(name) ?? []
     this.#queues.set(name, queue)
     return new Promise((resolve, reject) => {
-      queue.push({ ltx, resolve, reject })
+      queue.push({ ltx, isUnread, resolve, reject })
       if (queue.length === 1) void this.#inTurn(name, () => this.#applyQueue(name, queue))
     })
   }
@@ -193,7 +179,8 @@ export class Applier {
     while (queue.length > 0) {
       const run = queue.slice(0, apart ? 1 : runLength(queue))
       try {
-        const position = await this.#applyNow(name, joined(run.map(({ ltx }) => ltx)))
+        const isUnread = run.every((queued) => queued.isUnread)
+        const position = await this.#applyNow(name, joined(run.map(({ ltx }) => ltx)), { isUnread })
         queue.splice(0, run.length)
         for (const { ltx, resolve } of run) {
           resolve(ltx.maxTxid === position.txid ? position : { txid: ltx.maxTxid, checksum: ltx.postApply })
@@ -216,7 +203,11 @@ export class Applier {
     return result
   }
 
-  async #applyNow(name: string, ltx: VerifiedLtx, timeoutMs?: number): Promise<Position> {
+  async #applyNow(
+    name: string,
+    ltx: VerifiedLtx,
+    { isUnread, timeoutMs }: { readonly isUnread: boolean; readonly timeoutMs?: number },
+  ): Promise<Position> {
     const { gate, log } = this.#options
     const after = { txid: ltx.maxTxid, checksum: ltx.postApply }
     for (let deaths = 0; ; ) {
@@ -225,7 +216,8 @@ export class Applier {
       if (!(await gate.announce(name, ltx, child.pid ?? 0))) return after
       let applied = false
       try {
-        await this.#send(child, { type: 'apply', database: name, body: ltx.body, timeoutMs })
+        applied = isUnread && (await this.#overtake(child, name))
+        if (!applied) await this.#send(child, { type: 'apply', database: name, body: ltx.body, timeoutMs })
         applied = true
         this.#deathsInRow = 0
       } catch (error) {
@@ -239,6 +231,14 @@ export class Applier {
       }
       if (applied) return after
     }
+  }
+
+  async #overtake(child: ChildProcess, name: string): Promise<boolean> {
+    if (this.#inUse.has(name)) return false
+    const { isAside } = await this.#send(child, { type: 'stepAside', database: name })
+    const isDone = isAside && (await this.#options.gate.overtake(name))
+    if (!isDone) this.#inUse.add(name)
+    return isDone
   }
 
   #send(child: ChildProcess, deed: ApplierDeed): Promise<ApplierOutcome> {

@@ -9,7 +9,7 @@ import { ReplicaDatabase } from './replica-database.js'
  */
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as ApplierSettings
-const NOTHING = { position: undefined, isKept: false }
+const NOTHING = { position: undefined, isAside: false, isKept: false }
 const ending = new AbortController()
 const databases = new Map<string, ReplicaDatabase>()
 
@@ -47,6 +47,7 @@ async function obey(command: ApplierCommand): Promise<void> {
 
 async function doneBy(command: ApplierCommand, database: ReplicaDatabase): Promise<Partial<ApplierOutcome>> {
   if (command.type === 'apply') return { position: await database.apply(command.body, command.timeoutMs) }
+  if (command.type === 'stepAside') return { isAside: await database.stepAside() }
   if (command.type === 'hold') await database.hold(command)
   else if (command.type === 'letGo') await database.letGo()
   else if (command.type === 'makeNoticed') await database.makeNoticed()

@@ -22,6 +22,8 @@ export type ApplierDeed =
       /** How long readers that have it locked are waited for; undefined for busyTimeoutMs. */
       readonly timeoutMs: number | undefined
     }
+  /** Make a database that is to be written by other means, if it is not there, and have nothing of it open. */
+  | { readonly type: 'stepAside'; readonly database: string }
   /**
    * Let go of a database, so that others may change its journal mode or remove its log; but keep that for `makeNoticed` where not everybody
    * would notice that it has been.
@@ -52,6 +54,8 @@ export type ApplierReport =
 export interface ApplierOutcome {
   /** After `apply`. */
   readonly position: Position | undefined
+  /** After `stepAside`: nothing of it is open. */
+  readonly isAside: boolean
   /** After `release`: the log is kept. */
   readonly isKept: boolean
   /** What connections may have cached; whoever comes after this process has to know. */

@@ -5,6 +5,7 @@ import type { Position } from '../ltx/names.js'
 import { isWalMode } from '../sqlite/database-header.js'
 import { BusyError, DatabaseLocks, releasing, retry } from './database-locks.js'
 import { type DatabasePaths, databasePaths } from './database-paths.js'
+import { type HeldJournal, holdJournal } from './hold-journal.js'
 import { type Plan, planTransaction, writeAsLog, writeTransaction } from './rollback-write.js'
 import type { SeenVersion } from './seen-version.js'
 import { hasFrames, hasLog, isHot } from './side-files.js'
@@ -18,6 +19,8 @@ const IDLE_MS = 60_000
 const BRIEF_MS = 500
 /** Each attempt after the first means that the database was recovered or changed its journal mode meanwhile. */
 const MAX_ATTEMPTS = 10
+/** As SQLite makes databases. */
+const DATABASE_MODE = 0o644
 
 export interface HoldOptions {
   readonly timeoutMs: number
@@ -25,9 +28,7 @@ export interface HoldOptions {
 }
 
 /** The lock of a writer: the WAL's, or RESERVED on the database file. */
-type Held =
-  | { readonly session: WalSession; readonly fd?: undefined; readonly locks?: undefined }
-  | { readonly session?: undefined; readonly fd: number; readonly locks: DatabaseLocks }
+type Held = { readonly session: WalSession; readonly fd?: undefined; readonly locks?: undefined } | HeldJournal
 
 /** One database that transactions of another node are applied to, beside any number of readers. One call at a time. */
 export class ReplicaDatabase {
@@ -112,6 +113,16 @@ export class ReplicaDatabase {
       if (error instanceof BusyError) return true
       throw error
     }
+  }
+
+  /** Has nothing of the database open, which is made if it is not there, so that it can be written by other means. False where it is held. */
+  stepAside(): Promise<boolean> {
+    return this.#inTurn(async () => {
+      if (this.#held !== undefined) return false
+      this.#leave()
+      if (!fs.existsSync(this.#paths.database)) fs.closeSync(fs.openSync(this.#paths.database, 'wx', DATABASE_MODE))
+      return true
+    })
   }
 
   /** Lets go of the database, as a connection that is closed; the next transaction opens it again. */
@@ -220,7 +231,7 @@ export class ReplicaDatabase {
    */
   async #applyWithJournal(body: LtxBody, ended: boolean, busyTimeoutMs: number): Promise<boolean> {
     const held = this.#held
-    const fd = held?.fd ?? fs.openSync(this.#paths.database, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644)
+    const fd = held?.fd ?? fs.openSync(this.#paths.database, fs.constants.O_RDWR | fs.constants.O_CREAT, DATABASE_MODE)
     const locks = held?.locks ?? new DatabaseLocks(fd)
     const { signal } = this.#options
     const what = `write to ${this.#paths.database}`
@@ -324,24 +335,4 @@ export class ReplicaDatabase {
     if (isOver && session.isNoticed) this.#leave()
     else this.#scheduleUpkeep()
   }
-}
-
-/** Undefined when there is a log by now, or there was something to recover. Readers go on. */
-async function holdJournal(paths: DatabasePaths, options: ApplyOptions, recover: boolean): Promise<Held | undefined> {
-  const fd = fs.openSync(paths.database, 'r+')
-  const locks = new DatabaseLocks(fd)
-  let hot = false
-  try {
-    const what = `hold ${paths.database}`
-    const taken = () => (locks.shared() && locks.reserved()) || releasing(locks)
-    await retry(taken, what, options.busyTimeoutMs, options.signal)
-    hot = recover && isHot(paths, fd)
-    if (!hot && (fs.fstatSync(fd).size === 0 || !hasLog(paths, fd))) return { fd, locks }
-  } catch (error) {
-    fs.closeSync(fd)
-    throw error
-  }
-  fs.closeSync(fd)
-  if (hot) (await openSqlite(paths.database, options)).close()
-  return undefined
 }

@@ -4,6 +4,7 @@ import fs from 'node:fs'
 import { dirname } from 'node:path'
 import { type LtxBody, readLtx } from '../db/ltx-body.js'
 import { syncDirectory } from '../db/ltx-spool.js'
+import { PageWriter } from '../db/page-writer.js'
 import { lockPage } from '../ltx/checksum.js'
 import { isSnapshot, type LtxHeader } from '../ltx/header.js'
 import { DATABASE_HEADER_SIZE, databasePageCount, parseDatabaseHeader } from '../sqlite/database-header.js'
@@ -12,7 +13,6 @@ import { encodeWalHeader, parseWalHeader } from '../sqlite/wal.js'
 import { firstCursor } from '../sqlite/wal-scan.js'
 import type { DatabasePaths } from './database-paths.js'
 import { FrameWriter } from './frame-writer.js'
-import { PageWriter } from './page-writer.js'
 import { isLater, type SeenVersion, seenVersion } from './seen-version.js'
 import { readPadded, writeFully } from './write-fully.js'
 
@@ -88,7 +88,8 @@ export function writeTransaction(
   const { header } = plan
   writeJournal(database, paths.journal, plan, sync)
   readLtx(body, (decoder) => {
-    const writer = new PageWriter(database, header.pageSize, header.commit)
+    const write = (bytes: Uint8Array, offset: number) => writeFully(database, bytes, offset)
+    const writer = new PageWriter(write, header.pageSize, header.commit)
     for (const { pgno, data } of decoder.pages()) writer.add(pgno, data)
     writer.flush()
   })

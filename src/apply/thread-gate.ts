@@ -1,6 +1,6 @@
 import { summarizeLtx } from '../db/ltx-body.js'
 import type { FileSystemThread } from '../mount/file-system-thread.js'
-import type { Gate, VerifiedLtx } from './applier.js'
+import type { Gate, VerifiedLtx } from './gate.js'
 
 /** The gate of a mount: the file-system thread lets the applier write what was announced, and stores the file as it arrived. */
 export class ThreadGate implements Gate {
@@ -14,6 +14,10 @@ export class ThreadGate implements Gate {
     const { header } = summarizeLtx(ltx.body)
     const received = { ...ltx, pageCount: header.commit, timestampMs: header.timestamp }
     return this.#thread.ask({ kind: 'announce', name, ltx: received, pid })
+  }
+
+  overtake(name: string): Promise<boolean> {
+    return this.#thread.ask({ kind: 'overtake', name })
   }
 
   async conclude(name: string, ltx: VerifiedLtx, applied: boolean): Promise<void> {

@@ -98,6 +98,11 @@ export class JournalCapture {
     this.#unsynced = false
   }
 
+  /** Pages of captured transactions were written by other means: see overtake. */
+  overtaken(): void {
+    this.#unsynced = true
+  }
+
   /** The database is gone, and what was written to it with it. */
   abandon(): void {
     this.#dirty.clear()

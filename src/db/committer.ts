@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { LtxEncoder } from '../ltx/encoder.js'
 import { formatLtxName, type Position } from '../ltx/names.js'
 import { Forwarding } from './forwarding.js'
@@ -36,6 +37,7 @@ export interface Captured {
   readonly own: boolean
 }
 
+/** LTX files whose transaction counts once its change does. */
 interface StoredFiles {
   readonly files: readonly string[]
   readonly sequence: number
@@ -178,7 +180,33 @@ export class Committer {
     return announced === undefined || change === undefined ? undefined : this.#storeReceived(announced, change, durable)
   }
 
+  /**
+   * Stores what was announced, and returns once the disk has it, before its pages are written: the next start writes those that are not.
+   * `overtaken` follows. Throws a system error; then nothing has happened.
+   */
+  storeAhead(): StoredFiles {
+    const { announced } = this.reception
+    assert(announced !== undefined)
+    const stored = this.#storeFiles(announced, true)
+    try {
+      this.#settings.sink.sync(stored.sequence)
+    } catch (error) {
+      this.#withdraw(stored.files)
+      throw error
+    }
+    return stored
+  }
+
+  /** The pages of what `storeAhead` has stored are in the database file. */
+  overtaken(stored: StoredFiles, change: Change): void {
+    this.#stored(change, { ...stored, durable: false })
+  }
+
   #storeReceived(received: ReceivedLtx, change: Change, durable: boolean): Captured {
+    return this.#stored(change, this.#storeFiles(received, durable))
+  }
+
+  #storeFiles(received: ReceivedLtx, durable: boolean): StoredFiles {
     const files: string[] = []
     let sequence = 0
     try {
@@ -195,13 +223,7 @@ export class Committer {
     }
     // Recovery would make one transaction of several in a WAL that is on disk before their files are: of another TXID than the primary's.
     const several = files.length > 1
-    return this.#stored(change, {
-      files,
-      sequence,
-      timestampMs: received.timestampMs,
-      durable: durable || several,
-      own: false,
-    })
+    return { files, sequence, timestampMs: received.timestampMs, durable: durable || several, own: false }
   }
 
   #stored(change: Change, { files, sequence, timestampMs, durable, own }: StoredFiles): Captured {

@@ -19,6 +19,7 @@ export class DatabaseFiles {
   /** Those in use, and those that hold something in memory that the disk does not have. */
   readonly #open = new Map<FileKind, BackingFile>()
   #directoryChanged = false
+  #shut: Promise<void> | undefined
   /** The topmost directory that had to be made for the files, until its name is on disk. */
   #newDirectory: string | undefined
 
@@ -26,8 +27,33 @@ export class DatabaseFiles {
     this.#layout = layout
   }
 
+  /**
+   * While it is there nobody may open the files; it resolves when they may. It rejects with EIO, and stays, when what the database file has is
+   * not whole.
+   */
+  get shut(): Promise<void> | undefined {
+    return this.#shut
+  }
+
+  /** Nobody opens the files until `work`, which rewrites the database file, is done; or at all, when it fails. Rejects with what it rejects with. */
+  async shutWhile(work: () => Promise<void>): Promise<void> {
+    const working = work()
+    this.#shut = working.catch((cause: unknown) => {
+      const message = `Cannot open ${this.#layout.database}: a transaction was written in part; the next start of litefs writes the rest`
+      throw Object.assign(new Error(message, { cause }), { code: 'EIO' })
+    })
+    this.#shut.catch(() => {})
+    await working
+    this.#shut = undefined
+  }
+
   exists(kind: FileKind): boolean {
     return this.#open.has(kind) || fs.existsSync(this.#layout[kind])
+  }
+
+  /** Whether no file is in use, or has anything in memory that the disk does not have. */
+  get atRest(): boolean {
+    return this.#open.size === 0 && this.#shut === undefined
   }
 
   /** Whether someone uses the file that has this name now. */

@@ -7,8 +7,9 @@ import { WalCapture } from './capture-wal.js'
 import { type CommitSettings, Committer } from './committer.js'
 import { DatabaseFiles, type FileKind } from './database-files.js'
 import type { DatabaseStart, DatabaseWatcher } from './database-watcher.js'
+import { Freezes } from './freezes.js'
 import type { DatabaseLayout } from './layout.js'
-import { PageFreeze } from './page-freeze.js'
+import type { PageFreeze } from './page-freeze.js'
 import type { PageState } from './page-state.js'
 import { captureDrop } from './replacement.js'
 import { RollbackJournal, zeroesHeader } from './rollback-journal.js'
@@ -27,7 +28,7 @@ export class Database {
 
   readonly #watcher: DatabaseWatcher<Database>
   #retired = false
-  readonly #freezes = new Set<PageFreeze>()
+  readonly freezes = new Freezes()
   readonly #writeCounts: Record<FileKind, number> = { database: 0, journal: 0, wal: 0, shm: 0 }
 
   constructor(
@@ -77,6 +78,17 @@ export class Database {
     return this.#journal.pending && !this.#rollback.hot && !this.#wal.active && !this.#retired
   }
 
+  /** Whether nobody has any of its files open or reads a copy, and the database file has all of it. */
+  get unused(): boolean {
+    if (this.busyWith !== undefined || !this.complete || this.#wal.active || this.freezes.size > 0) return false
+    return this.files.atRest && this.files.exists('database') && !this.files.exists('journal')
+  }
+
+  /** Its file has other pages now, of a transaction that is safe as an LTX file: see overtake. */
+  overtaken(): void {
+    this.#journal.overtaken()
+  }
+
   /** Whether somebody puts other content in the place of database and WAL, or has done so. */
   get rewriting(): boolean {
     return this.#wal.rewriting
@@ -102,23 +114,16 @@ export class Database {
   }
 
   /**
-   * Keeps the database after its newest transaction, which may still be taken back, for a reader, who ends it with `thaw`. Undefined while
+   * Keeps the database after its newest transaction, which may still be taken back, for a reader, who ends it in `freezes`. Undefined while
    * the file holds pages of an unfinished transaction. Throws a system error.
    */
   freeze(onFailure: (error: unknown) => void): PageFreeze | undefined {
-    if (this.#journal.pending || this.files.isStaged('database')) return undefined
+    if (this.#journal.pending || this.files.isStaged('database') || this.files.shut !== undefined) return undefined
     const {
       position,
       state: { pageSize, pageCount },
     } = this.committer
-    const freeze = new PageFreeze(this.layout, { pageSize, pageCount, position, walEnd: this.#wal.end, onFailure })
-    this.#freezes.add(freeze)
-    return freeze
-  }
-
-  thaw(freeze: PageFreeze): void {
-    this.#freezes.delete(freeze)
-    freeze.close()
+    return this.freezes.begin(this.layout, { pageSize, pageCount, position, walEnd: this.#wal.end, onFailure })
   }
 
   /** Writes all of `data`. Throws a system error, with nothing captured, when the transaction that it completes cannot be stored. */
@@ -130,7 +135,7 @@ export class Database {
       file.write(data, offset)
     } else if (kind === 'wal') {
       if (!this.#wal.active) this.#beforeWal()
-      if (offset < WAL_HEADER_SIZE) for (const freeze of this.#freezes) freeze.beforeWalReset()
+      if (offset < WAL_HEADER_SIZE) this.freezes.beforeWalReset()
       this.#wal.write(file, data, offset)
       if (this.#wal.provisional) this.#watcher.provisional(this)
       if (offset === 0 && this.#wal.takeCut()) this.#watcher.walCut(this)
@@ -138,7 +143,7 @@ export class Database {
       if (zeroesHeader(data, offset)) this.#endJournal(() => file.write(data, offset))
       else this.#rollback.write(file, data, offset)
     } else {
-      for (const freeze of this.#freezes) freeze.beforeWrite(offset, data.length)
+      this.freezes.beforeWrite(offset, data.length)
       if (this.#wal.active) {
         file.write(data, offset)
       } else {
@@ -152,17 +157,17 @@ export class Database {
     if (!this.files.isCurrent(kind, file) || kind === 'shm') {
       file.truncate(size)
     } else if (kind === 'wal') {
-      for (const freeze of this.#freezes) freeze.beforeWalReset()
+      this.freezes.beforeWalReset()
       this.#wal.truncate(file, size)
     } else if (kind === 'journal') {
       if (size === 0) this.#endJournal(() => file.truncate(0))
       else file.truncate(size)
     } else if (this.#wal.active) {
       if (size === 0) this.#beginRewrite()
-      for (const freeze of this.#freezes) freeze.beforeTruncate(size)
+      this.freezes.beforeTruncate(size)
       file.truncate(size)
     } else {
-      for (const freeze of this.#freezes) freeze.beforeTruncate(size)
+      this.freezes.beforeTruncate(size)
       this.#rollback.truncatePages(file, size)
     }
   }
@@ -283,12 +288,6 @@ export class Database {
   #beforeWal(): void {
     this.ended()
     this.#journal.syncDeferred()
-  }
-
-  /** Its file is the target's now, and so are the writes that those who read a copy must be kept from. */
-  handFreezesTo(target: Database): void {
-    for (const freeze of this.#freezes) target.#freezes.add(freeze)
-    this.#freezes.clear()
   }
 
   /** Somebody with all locks puts other content in the place of both files. EBUSY without the locks: it would tear the database. */

@@ -6,7 +6,7 @@ import type { Position } from '../ltx/names.js'
 import type { LtxReader } from '../ltx/page-block.js'
 import { decodeTrailer, TRAILER_SIZE } from '../ltx/trailer.js'
 import { DETECT_SIZE, detectVersion, TAIL_OFFSET } from '../ltx/version.js'
-import { readLtxSummary, withLtxFile } from './ltx-file.js'
+import { type OpenLtxFile, openLtxFile, readLtxSummary } from './ltx-file.js'
 
 /** A whole LTX file, in memory or on disk. */
 export type SingleLtx = { readonly bytes: Uint8Array } | { readonly path: string }
@@ -18,9 +18,19 @@ export type LtxBody = SingleLtx | { readonly run: readonly Uint8Array[] }
  * database checksum is not computed: whoever received the file has done so. Throws LtxError and system errors.
  */
 export function readLtx<T>(body: LtxBody, read: (reader: LtxReader) => T): T {
-  if ('path' in body) return withLtxFile(body.path, { verifyPostApply: false }, read)
-  if ('run' in body) return read(new LtxMerge(body.run.map(decoderOf)))
-  return read(decoderOf(body.bytes))
+  const { reader, close } = openLtx(body)
+  try {
+    return read(reader)
+  } finally {
+    close()
+  }
+}
+
+/** The same for who reads it bit by bit, and closes it. The bytes must not change meanwhile. */
+export function openLtx(body: LtxBody): OpenLtxFile {
+  if ('path' in body) return openLtxFile(body.path, { verifyPostApply: false })
+  if ('run' in body) return { reader: new LtxMerge(body.run.map(decoderOf)), close: () => {} }
+  return { reader: decoderOf(body.bytes), close: () => {} }
 }
 
 function decoderOf(file: Uint8Array): LtxDecoder {

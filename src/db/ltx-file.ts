@@ -33,10 +33,10 @@ export interface OpenLtxFile {
 }
 
 /** Opens the file and reads its header. LtxErrors, of its pages too, get the path in front; errors of the file system pass through. */
-export function openLtxFile(path: string): OpenLtxFile {
+export function openLtxFile(path: string, options: LtxDecoderOptions = {}): OpenLtxFile {
   const fd = openSync(path, 'r')
   try {
-    return { reader: readerOf(fd, path), close: () => closeSync(fd) }
+    return { reader: readerOf(fd, path, options), close: () => closeSync(fd) }
   } catch (error) {
     closeSync(fd)
     throw inFile(path, error)
@@ -77,8 +77,8 @@ function decoderOf(fd: number, options: LtxDecoderOptions): LtxDecoder {
   return new LtxDecoder(source, { version: versionOf(fd, fstatSync(fd).size), ...options })
 }
 
-function readerOf(fd: number, path: string): LtxReader {
-  const decoder = decoderOf(fd, {})
+function readerOf(fd: number, path: string, options: LtxDecoderOptions): LtxReader {
+  const decoder = decoderOf(fd, options)
   return {
     header: decoder.header,
     get trailer() {

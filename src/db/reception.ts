@@ -89,7 +89,7 @@ export class Reception {
     const options = { wal: NO_WAL, timestampMs, nodeId: 0n, skipUnchanged: false, txidCount: 1 }
     const change = encodeTransaction(this.#state, pages, NO_FILE, options)
     assert(change !== undefined)
-    const checksum = (BigInt(change.hi) << 32n) | BigInt(change.lo)
+    const checksum = checksumOf(change)
     if (this.#announced !== undefined && checksum === postApply && change.pageCount === pageCount) {
       return { ...change, txid: maxTxid }
     }
@@ -97,6 +97,16 @@ export class Reception {
     if (this.#announced === undefined) {
       throw Object.assign(new Error('Cannot change the database: this node is a replica'), { code: 'EACCES' })
     }
+    this.#refuse()
+  }
+
+  /** Throws when the change is not what was announced. */
+  checkPromise(change: Change): void {
+    const { pageCount, postApply } = this.#announced ?? {}
+    if (checksumOf(change) !== postApply || change.pageCount !== pageCount) this.#refuse()
+  }
+
+  #refuse(): never {
     const message = 'Cannot apply a transaction: its pages do not make the database that its LTX file promises'
     this.#refusal = Object.assign(new Error(message), { code: 'EIO' })
     throw this.#refusal
@@ -123,6 +133,10 @@ export class Reception {
       sums: none,
     }
   }
+}
+
+function checksumOf({ hi, lo }: Change): bigint {
+  return (BigInt(hi) << 32n) | BigInt(lo)
 }
 
 /** Stores a file as it arrived. Throws a system error. */

@@ -95,6 +95,7 @@ export const FUSE_FSYNC_FDATASYNC = 1 << 0
 export const FUSE_IN_HEADER_SIZE = 40
 export const FUSE_OUT_HEADER_SIZE = 16
 /** enum fuse_notify_code: it stands where a reply has its error. */
+export const FUSE_NOTIFY_INVAL_INODE = 2
 export const FUSE_NOTIFY_RETRIEVE = 5
 export const FUSE_ATTR_SIZE = 88
 export const FUSE_ENTRY_OUT_SIZE = 128

@@ -1,5 +1,7 @@
+import fs from 'node:fs'
 import { constants } from 'node:os'
 import { type DeviceLoop, type DeviceOptions, startDevice, writeDevice } from '../native.js'
+import type { Notifier } from './kernel-cache.js'
 import type { Session } from './session.js'
 
 const { ENOENT, ENODEV } = constants.errno
@@ -46,12 +48,20 @@ export function sendTo(fd: number): (buffer: Uint8Array, length: number) => void
   }
 }
 
-/** The `notify` of a Session whose mount's descriptor is `fd`. Throws when the kernel refuses the notification. */
-export function notifyTo(fd: number): (message: Uint8Array) => boolean {
-  return (message) => {
-    const errno = writeDevice(fd, message, message.length)
+/** The `notify` of a Session whose mount's descriptor is `fd`. Throws, or rejects, when the kernel refuses the notification. */
+export function notifyTo(fd: number): Notifier {
+  const isKnown = (errno: number, { length }: Uint8Array) => {
     if (errno === 0) return true
     if (errno === ENOENT || errno === ENODEV) return false
-    throw new Error(`Cannot notify the kernel: it refused ${message.length} bytes with errno ${errno}`)
+    throw new Error(`Cannot notify the kernel: it refused ${length} bytes with errno ${errno}`)
   }
+  return {
+    now: (message) => isKnown(writeDevice(fd, message, message.length), message),
+    soon: async (message) => isKnown(await writeSoon(fd, message), message),
+  }
+}
+
+/** Resolves to the errno, 0 when it was written. */
+function writeSoon(fd: number, message: Uint8Array): Promise<number> {
+  return new Promise((resolve) => fs.write(fd, message, (error) => resolve(Math.abs(error?.errno ?? 0))))
 }

@@ -20,7 +20,7 @@ import { decodeInit, RequestReader } from './decode.js'
 import { encodeInit, ReplyWriter } from './encode.js'
 import { errnoOf, knownErrno } from './errno.js'
 import type { Context, FileSystem } from './file-system.js'
-import { KernelCache } from './kernel-cache.js'
+import { KernelCache, type Notifier } from './kernel-cache.js'
 import { type LateReply, NO_REPLY, OPERATIONS, type Operation } from './operations.js'
 
 const { ENOSYS, EPROTO } = constants.errno
@@ -41,8 +41,8 @@ export interface SessionOptions {
   forwardLocks: boolean
   /** Writes a reply that was not ready when `handle` returned; `buffer` is valid until it returns. */
   send: (buffer: Uint8Array, length: number) => void
-  /** Sends a notification; false when the kernel does not know its inode. */
-  notify: (message: Uint8Array) => boolean
+  /** Sends notifications. */
+  notify: Notifier
   /** Told of what should not happen: exceptions that are no answer, requests that make no sense, failed sends. */
   onError: (error: unknown, operation: string) => void
   /** Gets one line for each request and reply. */

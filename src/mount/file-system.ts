@@ -130,7 +130,7 @@ export class LiteFileSystem implements FileSystem {
   /** Regular files only: a pipe or socket would be this node's, and a device is nothing that a mount with nodev has. */
   mknod(parent: number, name: string, mode: number, _rdev: number, context: Context): EntryReply {
     if ((mode & S_IFMT) !== S_IFREG) throw new FuseError(EPERM)
-    const { fh, openFlags, ...entry } = this.create(parent, name, mode, 0, context)
+    const { fh, openFlags, ...entry } = this.#createNow(parent, name, mode, 0, context)
     this.release(entry.nodeid, fh)
     return entry
   }
@@ -192,13 +192,21 @@ export class LiteFileSystem implements FileSystem {
     throw new FuseError(EPERM)
   }
 
-  open(nodeid: number, flags: number): OpenReply {
+  open(nodeid: number, flags: number): Answer<OpenReply> {
     const inode = this.#inode(nodeid)
+    const shut = inode.file instanceof DatabaseFile ? inode.file.database.files.shut : undefined
+    if (shut !== undefined) return shut.then(() => this.open(nodeid, flags))
     this.#kinds.beforeOpen(inode, flags)
     return { fh: ++this.#lastHandle, openFlags: inode.file.open(flags, inode.linked) }
   }
 
-  create(parent: number, name: string, mode: number, flags: number, context: Context): CreateReply {
+  create(parent: number, name: string, mode: number, flags: number, context: Context): Answer<CreateReply> {
+    const shut = this.#store.get(joinName(pathOf(this.#directory(parent)), name))?.files.shut
+    if (shut !== undefined) return shut.then(() => this.create(parent, name, mode, flags, context))
+    return this.#createNow(parent, name, mode, flags, context)
+  }
+
+  #createNow(parent: number, name: string, mode: number, flags: number, context: Context): CreateReply {
     const directory = this.#directory(parent)
     const known = directory.children.get(name)
     this.#checkLength(name)

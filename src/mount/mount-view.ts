@@ -40,6 +40,12 @@ export class MountView {
     return bytes.length < WAL_INDEX_HEADER_SIZE ? undefined : parseWalIndexHeader(bytes)
   }
 
+  /** Has the kernel ask for a database file again, which was written without it. Rejects when it refuses. */
+  async invalidate(name: string): Promise<void> {
+    const inode = this.#fileSystem.knownInode(name + SUFFIXES.database)
+    if (inode !== undefined) await this.#kernelCache.invalidate(inode)
+  }
+
   /**
    * Whether a connection holds the lock under which SQLite writes the database file; during a write, whether the writer does. Undefined
    * where it cannot be told: the kernel shows no locks of processes in another pid namespace.

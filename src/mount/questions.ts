@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Database } from '../db/database.js'
+import { overtake } from '../db/overtake.js'
 import type { PageFreeze } from '../db/page-freeze.js'
 import type { ReceivedLtx } from '../db/reception.js'
 import { describeError, type Log } from '../log.js'
@@ -18,11 +19,17 @@ import type { Rejections } from './rejections.js'
 const RECOVERY_LOOKS = 400
 const RECOVERY_PAUSE_MS = 5
 
+/** How long files may take to be closed, in looks and milliseconds between them. */
+const CLOSING_LOOKS = 5
+const CLOSING_PAUSE_MS = 1
+
 export interface QuestionParts extends HaltQuestionsParts {
   readonly following: Following
   readonly rejections: Rejections
   readonly board: PositionBoard
   readonly log: Log
+  /** Has the kernel forget what it knows of a database file. */
+  readonly invalidate: (name: string) => Promise<void>
 }
 
 /** Answers what the main thread asks about the databases. */
@@ -33,6 +40,7 @@ export class Questions {
   readonly #rejections: Rejections
   readonly #board: PositionBoard
   readonly #log: Log
+  readonly #invalidate: (name: string) => Promise<void>
   readonly #halts: HaltQuestions
   readonly #freezes = new Map<number, { database: Database; freeze: PageFreeze }>()
   #lastFreezeId = 0
@@ -43,7 +51,7 @@ export class Questions {
   readonly #supersededCounts = new Map<string, number>()
 
   constructor(store: Store, parts: QuestionParts) {
-    const { access, following, rejections, board, log } = parts
+    const { access, following, rejections, board, log, invalidate } = parts
     this.#store = store
     this.#access = access
     this.#halts = new HaltQuestions(store, parts)
@@ -51,6 +59,7 @@ export class Questions {
     this.#rejections = rejections
     this.#board = board
     this.#log = log
+    this.#invalidate = invalidate
   }
 
   /** Rejects with a system error, or what prevents it. */
@@ -85,6 +94,8 @@ export class Questions {
         return undefined
       case 'announce':
         return await this.#announce(question.name, question.ltx, question.pid)
+      case 'overtake':
+        return await this.#overtake(question.name)
       case 'conclude':
         return await this.#conclude(question.name, question.applied)
       case 'halt':
@@ -167,6 +178,15 @@ export class Questions {
     }
   }
 
+  async #overtake(name: string): Promise<boolean> {
+    const database = this.#store.getOrCreate(name)
+    // The kernel tells of a file that was closed when it gets to it.
+    for (let looks = 0; !database.files.atRest && looks < CLOSING_LOOKS; looks++) await delay(CLOSING_PAUSE_MS)
+    const isDone = await overtake(database, () => this.#invalidate(name))
+    if (isDone) this.#store.feed.schedule()
+    return isDone
+  }
+
   async #conclude(name: string, applied: boolean): Promise<Position> {
     const database = this.#store.getOrCreate(name)
     const { announced, refusal, isEmpty } = database.committer.reception
@@ -221,7 +241,7 @@ export class Questions {
   #thaw(freezeId: number): void {
     const frozen = this.#freezes.get(freezeId)
     this.#freezes.delete(freezeId)
-    frozen?.database.thaw(frozen.freeze)
+    frozen?.database.freezes.end(frozen.freeze)
   }
 
   /**

@@ -92,6 +92,7 @@ class FileSystemThread {
       log,
       main: mainThread,
       isWalLocked: (name) => mounted.view?.isWalLocked(name),
+      invalidate: async (name) => await mounted.view?.invalidate(name),
     })
   }
 

@@ -25,7 +25,7 @@ export async function freezeDurable(database: Database, parts: FreezeParts): Pro
     const { undoCount } = database.committer
     const freeze = database.freeze((error) => parts.onFailure(error))
     if (freeze !== undefined && (await isFinal(database, freeze, undoCount, parts))) return freeze
-    if (freeze !== undefined) database.thaw(freeze)
+    if (freeze !== undefined) database.freezes.end(freeze)
     if (performance.now() - start > UNFINISHED_LIMIT_MS) {
       const seconds = UNFINISHED_LIMIT_MS / 1000
       throw new Error(`Cannot take snapshot of ${database.name}: a transaction has been under way for ${seconds} s`)
@@ -48,7 +48,7 @@ async function isFinal(
     }
     return database.committer.undoCount === undoCount
   } catch (error) {
-    database.thaw(freeze)
+    database.freezes.end(freeze)
     throw error
   }
 }

@@ -122,6 +122,6 @@ function handOver({ source, target, withSideFiles }: DatabaseMove, captured: boo
   const file = source.files.surrender('database')
   target.replaced(file, captured)
   source.replaced(undefined, true)
-  source.handFreezesTo(target)
+  source.freezes.handTo(target.freezes)
   if (withSideFiles) target.files.adopt('journal', source.files.surrender('journal'))
 }

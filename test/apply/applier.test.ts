@@ -7,7 +7,8 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
 import t, { type Test } from 'tap'
-import { Applier, type Gate, type VerifiedLtx } from '../../src/apply/applier.js'
+import { Applier } from '../../src/apply/applier.js'
+import type { Gate, VerifiedLtx } from '../../src/apply/gate.js'
 import { Primary } from './primary.js'
 import { connect, startReader } from './readers.js'
 
@@ -21,6 +22,10 @@ class OpenGate implements Gate {
   async announce(_name: string, _ltx: VerifiedLtx, pid: number): Promise<boolean> {
     this.pid = pid
     return true
+  }
+
+  async overtake(): Promise<boolean> {
+    return false
   }
 
   async conclude(_name: string, _ltx: VerifiedLtx, applied: boolean): Promise<void> {

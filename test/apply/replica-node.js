@@ -39,18 +39,26 @@ await thread.ask({ kind: 'receive', primary: 'primary', pid: undefined })
 const script = fileURLToPath(new URL('../../dist/apply/main.js', import.meta.url))
 const gate = new ThreadGate(thread)
 let pid
+/** Transactions that no writer was needed for. */
+let overtaken = 0
 let leading = new AbortController()
 const watched = {
   announce: (name, ltx, applierPid) => {
     pid = applierPid
     return gate.announce(name, ltx, applierPid)
   },
+  overtake: async (name) => {
+    const isDone = await gate.overtake(name)
+    if (isDone) overtaken++
+    return isDone
+  },
   conclude: (name, ltx, applied) => gate.conclude(name, ltx, applied),
 }
 const applier = new Applier({ dir: mountDir, script, gate: watched, log, sync: false, busyTimeoutMs: 20_000 })
 
 async function obey(command) {
-  if (command.apply !== undefined) return await applier.apply(command.apply, command.ltx)
+  if (command.apply !== undefined) return await applier.apply(command.apply, command.ltx, command.isUnread)
+  if (command.overtaken) return overtaken
   if (command.kill) return process.kill(pid, 'SIGKILL')
   if (command.fence !== undefined) return command.fence === 'open' ? fence.openUntil(Infinity) : fence.close()
   if (command.role === 'primary') {

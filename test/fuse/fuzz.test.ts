@@ -22,7 +22,7 @@ t.test('mutated requests get a well-formed reply or none', async (t) => {
     forwardLocks: true,
     send: () => t.fail(),
     onError: () => {},
-    notify: () => false,
+    notify: { now: () => false, soon: async () => false },
     trace: undefined,
   })
   const pick = random(20240607)

@@ -32,7 +32,7 @@ const session = new Session(fileSystem, {
   forwardLocks,
   send: sendTo(fd),
   onError: (error, operation) => tell({ error: `${operation}: ${error}` }),
-  notify: () => false,
+  notify: { now: () => false, soon: async () => false },
   trace: undefined,
 })
 if (options.record) recordRequests(session)

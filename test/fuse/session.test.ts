@@ -75,7 +75,7 @@ t.test('what a file system without the operation answers', async (t) => {
     forwardLocks: false,
     send: () => {},
     onError: () => t.fail(),
-    notify: () => false,
+    notify: { now: () => false, soon: async () => false },
     trace: undefined,
   })
   const errno = (bytes: Buffer) => {
@@ -188,7 +188,7 @@ t.test('a reply that cannot be sent is reported', async (t) => {
       throw new Error('refused')
     },
     onError: (error, operation) => errors.push(`${operation}: ${error}`),
-    notify: () => false,
+    notify: { now: () => false, soon: async () => false },
     trace: undefined,
   })
   const bytes = request(10, '61 00')
@@ -232,9 +232,15 @@ t.test('what the kernel has cached is asked for by a notification and comes as a
     forwardLocks: false,
     send: () => {},
     onError: (error) => t.fail(String(error)),
-    notify: (message) => {
-      sent.push(Buffer.from(message).toString('hex'))
-      return sent.length < 3
+    notify: {
+      now: (message) => {
+        sent.push(Buffer.from(message).toString('hex'))
+        return sent.length < 3
+      },
+      soon: async (message) => {
+        sent.push(Buffer.from(message).toString('hex'))
+        return true
+      },
     },
     trace: undefined,
   })
@@ -266,4 +272,11 @@ t.test('what the kernel has cached is asked for by a notification and comes as a
   t.same(await second, new Uint8Array(0), 'nothing is cached')
   t.equal(Buffer.from(await first).toString('hex'), '1122334455667788')
   reply(77, '00')
+
+  await session.kernelCache.invalidate(7)
+  // fuse_out_header (40 bytes, code 2, unique 0), then fuse_notify_inval_inode_out: node 7, from 0 on, all.
+  t.equal(
+    sent.at(-1),
+    '28000000 02000000 0000000000000000 0700000000000000 0000000000000000 0000000000000000'.replaceAll(' ', ''),
+  )
 })

@@ -12,7 +12,7 @@ export function start(changes: Parameters<typeof cannedFileSystem>[0] = {}, forw
     forwardLocks,
     send: (buffer, length) => sent.push(Buffer.from(buffer.subarray(0, length)).toString('hex')),
     onError: (error, operation) => errors.push(`${operation}: ${error instanceof Error ? error.message : error}`),
-    notify: () => false,
+    notify: { now: () => false, soon: async () => false },
     trace: (line) => lines.push(line),
   })
   const handle = (request: string | Buffer): string => {

@@ -71,13 +71,13 @@ t.test('names are told apart by their endings', async (t) => {
 
 t.test('an unlinked file lives on while it is open, and its name gets another number', async (t) => {
   const system = await fileSystem(t)
-  const old = system.create(ROOT, 'a.db', 0o644, 0, context)
+  const old = await system.create(ROOT, 'a.db', 0o644, 0, context)
   t.equal(system.lookup(ROOT, 'a.db').nodeid, old.nodeid)
   await system.write(old.nodeid, old.fh, 0, Buffer.from('old'), caller)
   await system.unlink(ROOT, 'a.db', caller)
   t.equal(system.lookup(ROOT, 'a.db').nodeid, 0, 'a negative entry')
   t.equal(system.getattr(old.nodeid).attr.nlink, 0)
-  const young = system.create(ROOT, 'a.db', 0o644, 0, context)
+  const young = await system.create(ROOT, 'a.db', 0o644, 0, context)
   t.not(young.nodeid, old.nodeid)
   await system.write(young.nodeid, young.fh, 0, Buffer.from('young'), caller)
   const into = Buffer.alloc(10)
@@ -96,7 +96,7 @@ t.test('an unlinked file lives on while it is open, and its name gets another nu
 
 t.test('an inode stays until the kernel has taken back every lookup', async (t) => {
   const system = await fileSystem(t)
-  const { nodeid, fh } = system.create(ROOT, 'a.db', 0o644, 0, context)
+  const { nodeid, fh } = await system.create(ROOT, 'a.db', 0o644, 0, context)
   system.release(nodeid, fh)
   for (let i = 0; i < 3; i++) system.lookup(ROOT, 'a.db')
   system.forget(nodeid, 3)
@@ -120,7 +120,7 @@ t.test('a file that cannot be created leaves nothing behind', async (t) => {
   t.throws(() => system.create(ROOT, 'a.db', 0o644, 0, context), { code: 'EEXIST' })
   t.same([...store.all()], [])
   fs.rmSync(inTheWay)
-  const { nodeid, fh } = system.create(ROOT, 'a.db', 0o644, 0, context)
+  const { nodeid, fh } = await system.create(ROOT, 'a.db', 0o644, 0, context)
   system.release(nodeid, fh)
   t.same(
     [...store.all()].map(({ name }) => name),
@@ -131,7 +131,7 @@ t.test('a file that cannot be created leaves nothing behind', async (t) => {
 t.test('what the mount refuses', async (t) => {
   const { EACCES, EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM } = constants.errno
   const system = await fileSystem(t)
-  const { nodeid, fh } = system.create(ROOT, 'a.db', 0o644, 0, context)
+  const { nodeid, fh } = await system.create(ROOT, 'a.db', 0o644, 0, context)
   system.release(nodeid, fh)
   t.equal(
     errnoOf(() => system.create(ROOT, 'x'.repeat(250), 0o644, 0, context)),
@@ -187,7 +187,7 @@ t.test('what the mount refuses', async (t) => {
 
 t.test('what is listed and how it looks', async (t) => {
   const system = await fileSystem(t)
-  const { nodeid, fh } = system.create(ROOT, 'a.db', 0o644, 0, context)
+  const { nodeid, fh } = await system.create(ROOT, 'a.db', 0o644, 0, context)
   const { attr } = system.getattr(nodeid)
   t.match(attr, { mode: 0o100644, nlink: 1, size: 0, uid: 56, gid: 78 })
   t.same(

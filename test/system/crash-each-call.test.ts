@@ -1,6 +1,7 @@
 // Kills the daemon in place of each system call that changes its disk, within every operation that does: nothing acknowledged is missing and nothing
 // is there in part, whatever the step was. In short form some of the calls; FAULTS_ALL=1 tries every one, and each write in its middle too.
 import { cp, mkdir, rm } from 'node:fs/promises'
+import { constants } from 'node:os'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -11,10 +12,13 @@ import { sqlite } from './judges.js'
 import { startReplica } from './replicas.js'
 import { rewriteUnderSuperlock } from './superlock.js'
 
+const { EIO } = constants.errno
 const ALL = process.env['FAULTS_ALL'] !== undefined
 const SHORT_CALLS = 1
 /** LTX files are written in the background: when no call came for so long, there are none to come. */
 const QUIET_MS = 100
+/** Bytes of a transaction that is received into a file. */
+const LARGE = 5_000_000
 const OPTIONS = { configExtra: { data: { retention: '24h' } } }
 
 t.setTimeout(ALL ? 7_200_000 : 300_000)
@@ -173,13 +177,15 @@ t.test('killed within recovery, again and again', async (t) => {
 })
 
 for (const mode of ALL ? ['wal', 'delete', 'persist'] : ['wal']) {
-  t.test(`a replica that is killed within a transaction, and within a snapshot, ${mode}`, (t) => killedReplica(t, mode))
+  t.test(`a replica that is killed within a transaction, and within what it fetches when it starts, ${mode}`, (t) =>
+    killedReplica(t, mode),
+  )
 }
 
 async function killedReplica(t: Test, mode: string): Promise<void> {
   const primary = await startMount(t, OPTIONS)
   const source = path.join(primary.dir, 'a.db')
-  await sqlite(source, `PRAGMA journal_mode=${mode}; CREATE TABLE t(n INTEGER PRIMARY KEY, b); ${insert(0, 300_000)}`)
+  await sqlite(source, `PRAGMA journal_mode=${mode}; CREATE TABLE t(n INTEGER PRIMARY KEY, b); ${insert(0, LARGE)}`)
   const dataDir = path.join(t.testdir({}), 'data')
   const faults = await FailingCalls.build(t, dataDir)
   let replica = await startReplica(t, primary.url, { ...OPTIONS, dataDir, env: faults.env })
@@ -214,29 +220,42 @@ async function killedReplica(t: Test, mode: string): Promise<void> {
   }
   t.equal(await replica.stop(), 0)
 
-  await rm(dataDir, { recursive: true })
-  faults.arm()
-  replica = await start()
-  await follows()
-  await quiet(faults)
-  const snapshot = faults.seen
-  faults.disarm()
-  t.equal(await replica.stop(), 0)
-  for (const at of someOf(snapshot)) {
-    await rm(dataDir, { recursive: true, force: true })
-    faults.arm({ at, allAfter: false, errno: KILLS, torn: ALL && at % 2 === 0 })
-    await start().then(
-      async (mount) => {
-        for (let tries = 0; faults.failed === 0 && tries < 50; tries++) await quiet(faults)
-        await mount.kill('SIGKILL')
-      },
-      (error: Error) => t.match(error.message, 'SIGKILL'),
-    )
-    faults.disarm()
+  /** Starts on what `prepare` leaves, and is killed within what it fetches then. */
+  const killedWhileItFetches = async (what: string, prepare: () => Promise<void>) => {
+    await prepare()
+    faults.arm()
     replica = await start()
     await follows()
-    t.notMatch(replica.output(), /set aside/, `call ${at}: ${faults.what}`)
-    await agree(t, replica, 'a.db')
+    await quiet(faults)
+    const { seen } = faults
+    faults.disarm()
     t.equal(await replica.stop(), 0)
+    const tried = someOf(seen).flatMap((at) => (ALL ? [KILLS, EIO] : [KILLS]).map((errno) => ({ at, errno })))
+    for (const { at, errno } of tried) {
+      await prepare()
+      faults.arm({ at, allAfter: false, errno, torn: ALL && at % 2 === 0 })
+      await start().then(
+        async (mount) => {
+          for (let tries = 0; faults.failed === 0 && tries < 50; tries++) await quiet(faults)
+          await quiet(faults)
+          await mount.kill('SIGKILL')
+        },
+        (error: Error) => t.match(error.message, errno === KILLS ? 'SIGKILL' : /EIO|code 1/),
+      )
+      faults.disarm()
+      replica = await start()
+      await follows()
+      t.notMatch(replica.output(), /set aside/, `${what}, call ${at}: ${faults.what}`)
+      await agree(t, replica, 'a.db')
+      t.equal(await replica.stop(), 0)
+    }
   }
+  const behind = path.join(path.dirname(dataDir), 'behind')
+  await cp(dataDir, behind, { recursive: true })
+  await sqlite(source, `UPDATE t SET b = randomblob(${LARGE}) WHERE n = 0; DELETE FROM t WHERE n = 1;`)
+  await killedWhileItFetches('what it missed', async () => {
+    await rm(dataDir, { recursive: true, force: true })
+    await cp(behind, dataDir, { recursive: true })
+  })
+  await killedWhileItFetches('a snapshot', () => rm(dataDir, { recursive: true, force: true }))
 }
