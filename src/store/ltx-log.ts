@@ -101,10 +101,7 @@ export class LtxLog implements LtxSink {
   sync(sequence: number): void {
     if (sequence <= this.#synced) return
     this.#writeOwed()
-    const newest = this.#sequence
-    this.#current.sync()
-    this.#synced = newest
-    this.#watcher.durable(newest)
+    this.#syncCurrent()
   }
 
   /** Resolves when every LTX file stored so far is at its place. Rejects when that cannot be. */
@@ -166,6 +163,14 @@ export class LtxLog implements LtxSink {
     return record
   }
 
+  /** Everything that the log has is on disk when it returns. Throws a system error. */
+  #syncCurrent(): void {
+    const newest = this.#sequence
+    this.#current.sync()
+    this.#synced = newest
+    this.#watcher.durable(newest)
+  }
+
   /** Goes on in the other segment when it is free, else in this one past its usual size. */
   #switchSegment(length: number): void {
     const other = this.#other()
@@ -174,7 +179,8 @@ export class LtxLog implements LtxSink {
       const message = 'Cannot store LTX file: the LTX log is full of files that cannot be written'
       throw Object.assign(new Error(message), { code: 'ENOSPC' })
     }
-    this.sync(this.#sequence)
+    // Without what it is still owed: that may be what there is no room for.
+    if (this.#synced < this.#sequence) this.#syncCurrent()
     other.restart()
     this.#current = other
   }

@@ -3,9 +3,9 @@ import path from 'node:path'
 import t, { type Test } from 'tap'
 import { LtxSpool, MEMORY_LIMIT } from '../../src/db/ltx-spool.js'
 import { LtxLog } from '../../src/store/ltx-log.js'
-import { decodeRecord, encodeRecord, retiredThrough } from '../../src/store/ltx-log-record.js'
+import { decodeRecord, encodeRecord, recordSize, retiredThrough } from '../../src/store/ltx-log-record.js'
 import { replayLtxLog } from '../../src/store/ltx-log-replay.js'
-import { LogSegment } from '../../src/store/ltx-log-segment.js'
+import { LogSegment, SEGMENT_SIZE } from '../../src/store/ltx-log-segment.js'
 import { testDirectory } from '../db/crash-points.js'
 import { randomNumbers } from '../sqlite/bytes.js'
 
@@ -117,6 +117,17 @@ t.test('a file that never happened is none after a crash either, when the log co
   Object.assign(fs, { writeSync })
   log.append(file('c'), Buffer.from('later'))
   t.same([...replayed(t, dir).keys()], ['a', 'c'])
+  await log.close()
+})
+
+t.test('a file that never happened is noted in the other segment where this one has no room left', async (t) => {
+  const { dir, log, file } = openLog(testDirectory(t))
+  // The segment begins with the record of a start, and a record's header and path are before its data.
+  const room = SEGMENT_SIZE - recordSize('', retiredThrough(0).length) - recordSize('ltx/a', 0)
+  log.append(file('a'), Buffer.alloc(room))
+  log.undo(file('a'))
+  log.sync(log.append(file('b'), Buffer.from('kept')))
+  t.same([...replayed(t, dir)], [['b', 'kept']])
   await log.close()
 })
 
