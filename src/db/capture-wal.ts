@@ -119,11 +119,13 @@ export class WalCapture {
     const start = this.#tail.committed
     const made: Newest[] = []
     try {
-      for (const transaction of this.#tail.write(offset, data, readAt)) {
+      const transactions = this.#tail.write(offset, data, readAt)
+      for (const transaction of transactions) {
         this.#pageOffset = -1
         this.#capture(transaction, readAt, made)
       }
-      if (made.length > 0) {
+      // Also padding: who reads a copy of the database goes to the file itself, up to the end of the last transaction.
+      if (transactions.length > 0) {
         file.writeThrough(data, offset)
       } else {
         file.stageRun()
