@@ -24,6 +24,7 @@ import { readOwnership, writeOwnership } from './ownership.js'
 import { type Relocation, relocate } from './relocation.js'
 import { type Retained, RetentionRounds, type RetentionTimes } from './retention-rounds.js'
 import { type ReadWalIndex, Settler } from './settler.js'
+import { isSuperJournalThere } from './super-journal.js'
 import { keepSuperseded, type Superseded } from './superseded.js'
 import { type IsWriteLocked, UnjournaledWatch } from './unjournaled.js'
 
@@ -276,7 +277,8 @@ export class Store {
     const layout = databaseLayout(this.#data.path, name)
     const { log } = this.#options
     try {
-      const superJournalExists = (file: string) => this.#superJournalExists(file)
+      const place = { dataDir: this.#data.path, mountDir: this.#options.mountDir }
+      const superJournalExists = (file: string) => isSuperJournalThere(file, this.local, place)
       this.#add(name, await recoverDatabase(layout, { ...this.#settings, log, superJournalExists }))
     } catch (error) {
       if (!(error instanceof RecoveryError)) throw new Error(`Cannot start with database ${name}`, { cause: error })
@@ -311,13 +313,6 @@ export class Store {
     if (state.pageCount === 0 && size > 0 && !startsLikeDatabase(layout.database))
       this.toPlain(database, readOwnership(layout, OWN))
     else this.discardIfEmpty(database)
-  }
-
-  /** Super-journals in the mount are plain files of the data directory; elsewhere they are what their path says. */
-  #superJournalExists(file: string): boolean {
-    const relative = path.relative(this.#options.mountDir, file)
-    if (relative.startsWith('..') || path.isAbsolute(relative)) return fs.existsSync(file)
-    return this.local.stat(relative) !== undefined || fs.existsSync(databaseLayout(this.#data.path, relative).database)
   }
 
   /** Those that were there before; never rejects. */

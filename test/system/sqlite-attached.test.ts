@@ -1,5 +1,5 @@
 // Transactions over several databases: a super-journal makes them one, also when the application dies at any of their system calls.
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, symlink } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import t, { type Test } from 'tap'
@@ -108,5 +108,29 @@ t.test('the daemon is killed between the end of the super-journal and that of th
   await first.kill('SIGKILL')
   const mount = await startMount(t, { ...HISTORY, dataDir: first.dataDir, mountDir: first.dir })
   t.same(await Promise.all(files.map(numberIn)), [1, 1, 1], 'it was committed')
+  for (const name of names) await agree(t, mount, name)
+})
+
+t.test('the daemon is killed before the end of the super-journal, where a link leads to the mount', async (t) => {
+  const base = await mkdtemp(path.join(os.tmpdir(), 'litefs-link-'))
+  t.teardown(() => rm(base, { recursive: true, force: true }))
+  const mountDir = path.join(base, 'place', 'mount')
+  await mkdir(mountDir, { recursive: true })
+  await symlink('place', path.join(base, 'link'))
+  const configExtra = { ...HISTORY.configExtra, fuse: { dir: path.join(base, 'link', 'mount') } }
+  const first = await startMount(t, { mountDir, configExtra })
+  const names = ['a.db', 'b.db', 'c.db']
+  const files = names.map((name) => path.join(mountDir, name))
+  for (const file of files) await sqlite(file, CREATE)
+  const script = addEverywhere('delete', [mountDir, mountDir, mountDir])
+  const { killed } = await tracedShell(files[0] ?? '', script, 'unlink:signal=SIGKILL:when=1')
+  t.ok(killed)
+  t.ok(
+    (await readdir(mountDir)).some((name) => name.includes('-mj')),
+    'the super-journal is there',
+  )
+  await first.kill('SIGKILL')
+  const mount = await startMount(t, { mountDir, configExtra, dataDir: first.dataDir })
+  t.same(await Promise.all(files.map(numberIn)), [0, 0, 0], 'it was not committed')
   for (const name of names) await agree(t, mount, name)
 })
