@@ -16,7 +16,8 @@ export class JournalCapture {
   readonly #dirty = new DirtyPages()
   /** Page size or content are unknown: every page may have changed. */
   #everything = false
-  #resized = false
+  /** The fewest pages that the file was cut to since the last transaction: those behind them are other ones, zeros where nobody wrote. */
+  #fewestPages = Number.POSITIVE_INFINITY
   /** The file is not a database, although the LTX files say that it is one. */
   #foreign = false
   /** The application waited for the database file to reach the disk, so it will expect its commit there too. */
@@ -33,7 +34,7 @@ export class JournalCapture {
 
   /** Whether something was written since the last transaction. */
   get pending(): boolean {
-    return this.#everything || this.#resized || this.#dirty.size > 0
+    return this.#everything || this.#fewestPages < Number.POSITIVE_INFINITY || this.#dirty.size > 0
   }
 
   written(offset: number, length: number): void {
@@ -46,9 +47,11 @@ export class JournalCapture {
     for (let pgno = Math.floor(offset / pageSize) + 1; pgno <= last; pgno++) this.#dirty.add(pgno)
   }
 
-  truncated(): void {
-    this.#resized = true
-    if (this.#committer.state.pageSize === 0) this.#everything = true
+  /** Cut or extended to `size` bytes. */
+  truncated(size: number): void {
+    const { pageSize } = this.#committer.state
+    if (pageSize === 0) this.#everything = true
+    else this.#fewestPages = Math.min(this.#fewestPages, Math.floor(size / pageSize))
   }
 
   /** Another file took the place of the database's, with content that is in no LTX file. */
@@ -83,7 +86,7 @@ export class JournalCapture {
       return found
     })
     this.#dirty.clear()
-    this.#resized = false
+    this.#fewestPages = Number.POSITIVE_INFINITY
     this.#everything = this.#foreign
     if (captured !== undefined && this.#syncDeferred) this.#unsynced = true
     this.#syncDeferred = false
@@ -106,7 +109,7 @@ export class JournalCapture {
   /** The database is gone, and what was written to it with it. */
   abandon(): void {
     this.#dirty.clear()
-    this.#resized = false
+    this.#fewestPages = Number.POSITIVE_INFINITY
     this.#everything = false
     this.#syncDeferred = false
     this.#durable = false
@@ -145,7 +148,7 @@ export class JournalCapture {
     const { state } = this.#committer
     if (this.#everything || pageSize !== state.pageSize) return withGrowth(new Uint32Array(0), 0, pageCount, pageSize)
     const dirty = Uint32Array.from(this.#dirty.ascending()).filter((pgno) => pgno <= pageCount)
-    return withGrowth(dirty, state.pageCount, pageCount, pageSize)
+    return withGrowth(dirty, Math.min(state.pageCount, this.#fewestPages), pageCount, pageSize)
   }
 }
 

@@ -69,7 +69,7 @@ export class RollbackJournal {
 
   /** Cuts or extends the database file. Throws a system error. */
   truncatePages(file: BackingFile, size: number): void {
-    this.#capture.truncated()
+    this.#capture.truncated(size)
     if (this.#hot) this.#spill()
     file.truncate(size)
   }

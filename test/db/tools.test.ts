@@ -90,6 +90,40 @@ t.test('a WAL that a tool changes is captured as SQLite will find it', async (t)
   ])
 })
 
+/** What a copy writes that leaves out pages of zeros: the file is cut, and extended at the end. */
+function copiedWithHoles(name: string, content: Buffer): Call[] {
+  const calls: Call[] = [
+    ['open', 1, name],
+    ['truncate', 1, 0],
+  ]
+  for (let offset = 0; offset < content.length; offset += PAGE_SIZE) {
+    const page = content.subarray(offset, offset + PAGE_SIZE)
+    if (page.some((byte) => byte !== 0)) calls.push(['write', 1, offset, page.toString('base64')])
+  }
+  return [...calls, ['truncate', 1, content.length], ['close', 1]]
+}
+
+t.test('a copy that leaves holes has zeros there, whatever the database held before', async (t) => {
+  const dir = testDirectory(t)
+  const [full, erased] = ['full', 'erased'].map((name) => {
+    const file = path.join(dir, `${name}.db`)
+    const sqlite = new Sqlite(file)
+    sqlite.exec(`PRAGMA page_size = ${PAGE_SIZE}; PRAGMA secure_delete = on; CREATE TABLE t(a)`)
+    for (let i = 0; i < 20; i++) sqlite.prepare('INSERT INTO t VALUES(?)').run(name.repeat(60))
+    if (name === 'erased') sqlite.exec('DELETE FROM t WHERE rowid BETWEEN 3 AND 18')
+    sqlite.close()
+    return fs.readFileSync(file)
+  })
+  if (full === undefined || erased === undefined) throw new Error('no databases')
+  const zeros = Buffer.alloc(PAGE_SIZE)
+  const holes = Array.from({ length: erased.length / PAGE_SIZE }, (_, i) =>
+    erased.subarray(i * PAGE_SIZE).indexOf(zeros),
+  )
+  t.ok(holes.includes(0), 'some pages are nothing but zeros')
+  await compare(t, dir, 'over another', [...copied('a.db', full), ...copiedWithHoles('a.db', erased)])
+  await compare(t, dir, 'over none', copiedWithHoles('a.db', erased))
+})
+
 t.test('a WAL of another page size than the database it is put beside', async (t) => {
   const dir = testDirectory(t)
   const [small, large] = [512, 1024].map((pageSize) => {
