@@ -114,6 +114,8 @@ export class DatabaseFile implements MountFile {
 
   truncate(size: number): void {
     this.#with((file) => this.database.truncate(this.kind, file, size))
+    // By its path, as truncate(2) does it: there is no close to come.
+    if (this.#file === undefined) this.database.closed(this.kind)
   }
 
   setTimes(atime: Timestamp | 'now' | undefined, mtime: Timestamp | 'now' | undefined): void {

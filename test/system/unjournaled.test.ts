@@ -118,11 +118,15 @@ c.close(); a.close(); os.write(d, b'x'); os.close(d)
 
 t.test('an emptied database is a transaction; one that is something else now is kept as it is', async (t) => {
   const mount = await startMount(t)
-  for (const name of ['empty.db', 'text.db']) {
+  for (const name of ['empty.db', 'text.db', 'cut.db']) {
     await sqlite(path.join(mount.dir, name), 'CREATE TABLE t(a); INSERT INTO t VALUES(1)')
   }
   await writeFile(path.join(mount.dir, 'empty.db'), '')
   await writeFile(path.join(mount.dir, 'text.db'), 'not a database any more')
+  const cut = path.join(mount.dir, 'cut.db')
+  await python('import os, sys; os.truncate(sys.argv[1], 0)', cut)
+  // A database without pages has no position, and nobody opened this one.
+  t.notOk((await readdir(mount.dir)).includes('cut.db-pos'), 'truncate(2), which opens nothing')
   const again = await restarted(t, mount, 'killed')
   t.equal(await sqlite(path.join(again.dir, 'empty.db'), '.tables'), '')
   const files = await readdir(path.join(mount.dataDir, 'dbs', 'text.db'))
