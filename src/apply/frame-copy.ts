@@ -1,7 +1,7 @@
 import fs from 'node:fs'
+import { writeFully } from '../db/write-fully.js'
 import { FRAME_HEADER_SIZE, WAL_HEADER_SIZE } from '../sqlite/wal.js'
 import type { WalIndexHeader } from '../sqlite/wal-index.js'
-import { writeFully } from './write-fully.js'
 
 /** Bytes that are written at once: what FUSE takes in one request. */
 const RUN_SIZE = 1 << 20

@@ -1,6 +1,6 @@
+import { writeFully } from '../db/write-fully.js'
 import { chainFrame, encodeFrameHeader, FRAME_HEADER_SIZE, parseFrameHeader, type WalHeader } from '../sqlite/wal.js'
 import type { WalCursor } from '../sqlite/wal-scan.js'
-import { writeFully } from './write-fully.js'
 
 /** Frames are collected up to this many bytes before they are written: what FUSE takes in one request. */
 const BUFFER_SIZE = 1 << 20

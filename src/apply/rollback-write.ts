@@ -5,6 +5,7 @@ import { dirname } from 'node:path'
 import { type LtxBody, readLtx } from '../db/ltx-body.js'
 import { syncDirectory } from '../db/ltx-spool.js'
 import { PageWriter } from '../db/page-writer.js'
+import { readPadded, writeFully } from '../db/write-fully.js'
 import { lockPage } from '../ltx/checksum.js'
 import { isSnapshot, type LtxHeader } from '../ltx/header.js'
 import { DATABASE_HEADER_SIZE, databasePageCount, parseDatabaseHeader } from '../sqlite/database-header.js'
@@ -14,7 +15,6 @@ import { firstCursor } from '../sqlite/wal-scan.js'
 import type { DatabasePaths } from './database-paths.js'
 import { FrameWriter } from './frame-writer.js'
 import { isLater, type SeenVersion, seenVersion } from './seen-version.js'
-import { readPadded, writeFully } from './write-fully.js'
 
 /** The smallest sector that SQLite writes journals for. */
 const SECTOR_SIZE = 512

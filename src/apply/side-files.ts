@@ -1,7 +1,7 @@
 import fs from 'node:fs'
+import { readPadded } from '../db/write-fully.js'
 import { DATABASE_HEADER_SIZE, isWalMode, parseDatabaseHeader } from '../sqlite/database-header.js'
 import type { DatabasePaths } from './database-paths.js'
-import { readPadded } from './write-fully.js'
 
 /** Whether SQLite would open the database, which is open as `fd`, with a log: one is there, or the header asks for it. */
 export function hasLog(paths: DatabasePaths, fd: number): boolean {

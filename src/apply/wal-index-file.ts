@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
+import { writeFully } from '../db/write-fully.js'
 import { mapShared, ofdSetLock, unmapShared } from '../native.js'
 import { WAL_CKPT_LOCK, WAL_DMS_LOCK, WAL_READ_LOCK, WAL_READ_LOCK_COUNT, WAL_WRITE_LOCK } from '../sqlite/locks.js'
 import {
@@ -15,7 +16,6 @@ import {
   type WalIndexHeader,
 } from '../sqlite/wal-index.js'
 import { WAL_INDEX_BLOCK_SIZE, WalIndexTable, walIndexSize } from '../sqlite/wal-index-table.js'
-import { writeFully } from './write-fully.js'
 
 /**
  * The wal-index of a database as its writer sees it, mapped. It must exist, and the caller must keep a connection open until `open` has

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import type Sqlite from 'better-sqlite3'
 import { type LtxBody, readLtx } from '../db/ltx-body.js'
+import { readPadded, writeFully } from '../db/write-fully.js'
 import {
   DATABASE_HEADER_SIZE,
   type DatabaseHeader,
@@ -19,7 +20,6 @@ import { FrameWriter } from './frame-writer.js'
 import { isLater, nextCounter, type SeenVersion, seenVersion } from './seen-version.js'
 import { type ApplyOptions, openSqlite } from './sqlite-connection.js'
 import { WalIndexFile } from './wal-index-file.js'
-import { readPadded, writeFully } from './write-fully.js'
 
 /** Frames between two checkpoints, as many as SQLite's own default. */
 const CHECKPOINT_FRAMES = 1000

@@ -1,5 +1,5 @@
 import { strict as assert } from 'node:assert'
-import { fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs'
+import { fstatSync, ftruncateSync, readSync } from 'node:fs'
 import { CHECKSUM_FLAG, checksumFromHalves, lockPage } from '../ltx/checksum.js'
 import { LtxError } from '../ltx/error.js'
 import { isSnapshot, tracksChecksums } from '../ltx/header.js'
@@ -8,6 +8,7 @@ import type { LtxReader } from '../ltx/page-block.js'
 import { checksumPages, pageChecksum } from '../native.js'
 import { DATABASE_HEADER_SIZE, parseDatabaseHeader } from '../sqlite/database-header.js'
 import { PageChecksums } from './page-checksums.js'
+import { writeFully } from './write-fully.js'
 
 /**
  * Most pages that one LTX file may leave out beyond the database's previous end. SQLite leaves some (pages freed in the
@@ -71,7 +72,7 @@ export class DatabaseImage {
     let gap = 0
     for (const page of reader.pages()) {
       gap += this.#fillGap(next, page.pgno, gap)
-      writeAll(this.#fd, page.data, (page.pgno - 1) * header.pageSize)
+      writeFully(this.#fd, page.data, (page.pgno - 1) * header.pageSize)
       this.#setChecksum(page.pgno, page.data)
       next = Math.max(next, page.pgno + 1)
     }
@@ -146,8 +147,4 @@ export class DatabaseImage {
     this.#lo ^= (this.#one[1] ?? 0) ^ lo
     this.#checksums.set(pgno, hi, lo)
   }
-}
-
-function writeAll(fd: number, data: Uint8Array, offset: number): void {
-  for (let done = 0; done < data.length; ) done += writeSync(fd, data, done, data.length - done, offset + done)
 }

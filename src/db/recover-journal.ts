@@ -4,6 +4,7 @@ import { journalRecords, readJournalHeader, superJournalName } from '../sqlite/j
 import type { ReadAt } from '../sqlite/wal-scan.js'
 import type { DatabaseLayout } from './layout.js'
 import { syncDirectory } from './ltx-spool.js'
+import { writeFully } from './write-fully.js'
 
 /**
  * What a start found beside the database. `committed`: the super-journal is gone, so its transaction stands although the journal is there.
@@ -71,7 +72,7 @@ function rollBack(database: string, readAt: ReadAt, size: number, databasePageSi
   const fd = fs.openSync(database, 'r+')
   try {
     for (const record of journalRecords(readAt, size, databasePageSize)) {
-      fs.writeSync(fd, record.data, 0, record.data.length, (record.pgno - 1) * header.pageSize)
+      writeFully(fd, record.data, (record.pgno - 1) * header.pageSize)
     }
     fs.ftruncateSync(fd, header.initialPageCount * header.pageSize)
     fs.fsyncSync(fd)

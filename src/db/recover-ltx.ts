@@ -11,6 +11,7 @@ import { rebuildDatabase } from './ltx-rebuild.js'
 import { syncDirectory } from './ltx-spool.js'
 import { scanPages } from './page-scan.js'
 import type { PageState } from './page-state.js'
+import { writeFully } from './write-fully.js'
 
 /** LTX files that are looked through, newest first, for page 1. */
 const COUNTER_SEARCH_FILES = 10_000
@@ -133,7 +134,7 @@ function writePages(layout: DatabaseLayout, entries: readonly LtxEntry[], pageSi
     for (const entry of [...entries].reverse()) {
       withLtxFile(entry.path, { verifyPostApply: false }, (decoder) => {
         for (const page of decoder.pages()) {
-          if (page.pgno <= commit) fs.writeSync(fd, page.data, 0, pageSize, (page.pgno - 1) * pageSize)
+          if (page.pgno <= commit) writeFully(fd, page.data, (page.pgno - 1) * pageSize)
         }
       })
     }

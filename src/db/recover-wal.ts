@@ -5,6 +5,7 @@ import { firstCursor, lastFrames, type ReadAt, type WalTransaction, walTransacti
 import type { DatabaseLayout } from './layout.js'
 import { syncDirectory } from './ltx-spool.js'
 import { reader } from './recover-journal.js'
+import { writeFully } from './write-fully.js'
 
 /** The committed content of a WAL. */
 export interface WalContent {
@@ -41,7 +42,7 @@ export function foldWal(layout: DatabaseLayout, wal: FoundWal): void {
     for (const [pgno, offset] of wal.images) {
       if (pgno > wal.pageCount) continue
       reader(wal.fd)(page, offset)
-      fs.writeSync(database, page, 0, pageSize, (pgno - 1) * pageSize)
+      writeFully(database, page, (pgno - 1) * pageSize)
     }
     fs.ftruncateSync(database, wal.pageCount * pageSize)
     fs.fsyncSync(database)

@@ -5,6 +5,7 @@ import type { DatabaseLayout } from './layout.js'
 import type { LtxSummary } from './ltx-file.js'
 import { syncDirectory } from './ltx-spool.js'
 import { PageState } from './page-state.js'
+import { writeFully } from './write-fully.js'
 
 /**
  * Page checksums that a clean shutdown left, so that the next start need not read the database. All integers big-endian:
@@ -65,11 +66,11 @@ function write(fd: number, layout: DatabaseLayout, state: PageState): void {
     state.checksums.copy(first, count, sums)
     toBigEndian(bytes)
     crc64Update(crc, bytes, 0, bytes.length)
-    writeAll(fd, bytes, HEADER_SIZE + 8 * (first - 1))
+    writeFully(fd, bytes, HEADER_SIZE + 8 * (first - 1))
   }
   header.writeUInt32BE(crc[0] ?? 0, CRC_OFFSET)
   header.writeUInt32BE(crc[1] ?? 0, CRC_OFFSET + 4)
-  writeAll(fd, header, 0)
+  writeFully(fd, header, 0)
 }
 
 function read(fd: number, layout: DatabaseLayout, newest: LtxSummary): PageState | undefined {
@@ -117,10 +118,6 @@ function* pieces(pageCount: number): Generator<Piece> {
 /** And back again. */
 function toBigEndian(bytes: Buffer): void {
   if (LITTLE_ENDIAN) bytes.swap32()
-}
-
-function writeAll(fd: number, bytes: Uint8Array, offset: number): void {
-  for (let done = 0; done < bytes.length; ) done += fs.writeSync(fd, bytes, done, bytes.length - done, offset + done)
 }
 
 function identity(layout: DatabaseLayout): number[] {

@@ -1,5 +1,6 @@
 import fs from 'node:fs'
 import { promisify } from 'node:util'
+import { writeFully } from '../db/write-fully.js'
 import { allocate } from '../native.js'
 
 const fdatasync = promisify(fs.fdatasync)
@@ -36,7 +37,7 @@ export class LogSegment {
     const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600)
     const { size } = fs.fstatSync(fd)
     if (size < SEGMENT_SIZE) {
-      fs.writeSync(fd, Buffer.alloc(SEGMENT_SIZE - size), 0, SEGMENT_SIZE - size, size)
+      writeFully(fd, Buffer.alloc(SEGMENT_SIZE - size), size)
       fs.fsyncSync(fd)
     }
     return new LogSegment(fd, fs.openSync(path, fs.constants.O_RDWR), Math.max(size, SEGMENT_SIZE))
@@ -67,7 +68,7 @@ export class LogSegment {
       allocate(this.fd, this.#allocated, SEGMENT_SIZE)
       this.#allocated += SEGMENT_SIZE
     }
-    this.#write(record, this.#end)
+    writeFully(this.fd, record, this.#end)
     this.#unsynced.push({ record, offset: this.#end })
     this.#end += record.length
     this.#inUse = true
@@ -121,13 +122,8 @@ export class LogSegment {
   /** After a sync that failed, only what is written again is sure to be looked at by the next one. */
   #beforeSync(): void {
     if (!this.#suspect) return
-    for (const { record, offset } of this.#unsynced) this.#write(record, offset)
+    for (const { record, offset } of this.#unsynced) writeFully(this.fd, record, offset)
     this.#suspect = false
-  }
-
-  #write(record: Uint8Array, offset: number): void {
-    let done = 0
-    while (done < record.length) done += fs.writeSync(this.fd, record, done, record.length - done, offset + done)
   }
 
   /** Everything that the file holds, old records after the new ones included. */

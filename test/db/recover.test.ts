@@ -96,3 +96,23 @@ t.test('content that is ahead of them is captured, with as many TXIDs as it had'
     t.equal(ltx.length, ltxCount + (at > ltxCount ? 1 : 0))
   }
 })
+
+t.test('what the system writes in part only is written to its end', async (t) => {
+  const all = moments(t)
+  const { writeSync } = fs
+  const inParts = (fd: number, bytes: Uint8Array, start: number, length: number, offset: number) =>
+    writeSync(fd, bytes, start, Math.min(length, 300), offset)
+  t.teardown(() => Object.assign(fs, { writeSync }))
+  Object.assign(fs, { writeSync: inParts })
+  for (const [ltxCount, at] of [
+    [3, 3],
+    [4, 3],
+    [3, 4],
+  ] as const) {
+    const { content } = await recovered(t, all, ltxCount, at)
+    t.ok(
+      content.equals(all[Math.max(ltxCount, at) - 1]?.content ?? Buffer.of()),
+      `${ltxCount} LTX files, content of ${at}`,
+    )
+  }
+})
