@@ -1,13 +1,14 @@
 import type { Position } from '../ltx/names.js'
 import { pageChecksum } from '../native.js'
-import { FRAME_HEADER_SIZE, parseWalHeader, WAL_HEADER_SIZE, type WalHeader } from '../sqlite/wal.js'
+import { FRAME_HEADER_SIZE, isSameWal, parseWalHeader, WAL_HEADER_SIZE, type WalHeader } from '../sqlite/wal.js'
 import type { WalIndexHeader } from '../sqlite/wal-index.js'
 import { lastFrames, type ReadAt, type WalCursor, type WalPage, type WalTransaction } from '../sqlite/wal-scan.js'
 import type { BackingFile } from './backing-file.js'
 import { captureWalContent, readUnloggedPage } from './capture-wal-content.js'
 import type { Captured, Committer } from './committer.js'
 import type { DatabaseFiles } from './database-files.js'
-import { overlaid } from './overlay.js'
+import { overlaid, repeats } from './overlay.js'
+import type { FreezeStart } from './page-freeze.js'
 import { type TransactionPages, withGrowth } from './transaction.js'
 import { WalTail } from './wal-tail.js'
 
@@ -51,9 +52,16 @@ export class WalCapture {
     return this.#tail.header !== undefined
   }
 
-  /** Where the last transaction in the WAL ends, bytes; 0 without a WAL in use. */
-  get end(): number {
-    return this.active ? this.#tail.committed.offset : 0
+  /** What can be frozen of the database: what it is now, or what it was before its newest transaction, which is in the WAL only. */
+  content(withNewest: boolean): Omit<FreezeStart, 'onFailure'> {
+    if (!withNewest && this.#newest !== undefined) {
+      const { before, captured } = this.#newest
+      const { pageSize, pageCount } = captured.inverse
+      return { pageSize, pageCount, position: captured.before, walEnd: before.offset }
+    }
+    const { position, state } = this.#committer
+    const walEnd = this.active ? this.#tail.committed.offset : 0
+    return { pageSize: state.pageSize, pageCount: state.pageCount, position, walEnd }
   }
 
   get provisional(): boolean {
@@ -182,18 +190,20 @@ export class WalCapture {
 
   /**
    * Makes the newest transaction final if SQLite can see it. `index` is the wal-index now, undefined when nobody has it open: then the
-   * next opener's recovery will find the frames.
+   * next opener's recovery will find the frames. Returns true when it was found that nobody sees it: then no page of it is in the database file,
+   * until something else is written.
    */
-  settle(index: WalIndexHeader | undefined): void {
+  settle(index: WalIndexHeader | undefined): boolean {
     const { header } = this.#tail
-    if (this.#newest === undefined || header === undefined) return
+    if (this.#newest === undefined || header === undefined) return false
     if (index === undefined) {
       this.#newest.provisional = false
-      return
+      return false
     }
     const frames = (this.#tail.committed.offset - WAL_HEADER_SIZE) / (FRAME_HEADER_SIZE + header.pageSize)
     const sameWal = index.salt1 === header.salt1 && index.salt2 === header.salt2
     if (index.valid && sameWal && index.mxFrame >= frames) this.#newest.provisional = false
+    return index.valid && this.#newest.provisional
   }
 
   #capture(transaction: WalTransaction, readAt: ReadAt, made: Newest[]): void {
@@ -304,7 +314,7 @@ export class WalCapture {
     const bytes = Buffer.alloc(WAL_HEADER_SIZE)
     const n = file.read(bytes, 0, bytes.length, 0)
     const header = n === bytes.length ? parseWalHeader(bytes) : undefined
-    if (header !== undefined && sameWal(header, this.#tail.header)) return
+    if (header !== undefined && isSameWal(header, this.#tail.header)) return
     this.#tail.reset(header)
     this.#newest = undefined
   }
@@ -335,14 +345,4 @@ export class WalCapture {
       }),
     )
   }
-}
-
-function sameWal(a: WalHeader, b: WalHeader | undefined): boolean {
-  return b !== undefined && a.salt1 === b.salt1 && a.salt2 === b.salt2 && a.s1 === b.s1 && a.s2 === b.s2
-}
-
-/** Whether the file holds just these bytes there. */
-function repeats(file: BackingFile, data: Uint8Array, offset: number): boolean {
-  const there = Buffer.alloc(data.length)
-  return file.read(there, 0, data.length, offset) === data.length && there.equals(data)
 }

@@ -114,16 +114,12 @@ export class Database {
   }
 
   /**
-   * Keeps the database after its newest transaction, which may still be taken back, for a reader, who ends it in `freezes`. Undefined while
-   * the file holds pages of an unfinished transaction. Throws a system error.
+   * Keeps the database after its newest transaction, which may still be taken back, for a reader, who ends it in `freezes`; before it, where
+   * `settle` has just found that nobody sees it. Undefined while the file holds pages of an unfinished transaction. Throws a system error.
    */
-  freeze(onFailure: (error: unknown) => void): PageFreeze | undefined {
+  freeze(onFailure: (error: unknown) => void, { isUnseen = false } = {}): PageFreeze | undefined {
     if (this.#journal.pending || this.files.isStaged('database') || this.files.shut !== undefined) return undefined
-    const {
-      position,
-      state: { pageSize, pageCount },
-    } = this.committer
-    return this.freezes.begin(this.layout, { pageSize, pageCount, position, walEnd: this.#wal.end, onFailure })
+    return this.freezes.begin(this.layout, { ...this.#wal.content(!isUnseen), onFailure })
   }
 
   /** Writes all of `data`. Throws a system error, with nothing captured, when the transaction that it completes cannot be stored. */
@@ -256,8 +252,8 @@ export class Database {
   }
 
   /** See WalCapture.settle. */
-  settle(index: WalIndexHeader | undefined): void {
-    this.#wal.settle(index)
+  settle(index: WalIndexHeader | undefined): boolean {
+    return this.#wal.settle(index)
   }
 
   /** Why its file cannot be moved, or another take its place; undefined when nothing is in the way. */

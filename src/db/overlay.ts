@@ -20,3 +20,9 @@ export function overlaid(file: BackingFile, data: Uint8Array, offset: number): R
     return Math.max(n, to - at)
   }
 }
+
+/** Whether the file holds just these bytes there. */
+export function repeats(file: BackingFile, data: Uint8Array, offset: number): boolean {
+  const there = Buffer.alloc(data.length)
+  return file.read(there, 0, data.length, offset) === data.length && there.equals(data)
+}

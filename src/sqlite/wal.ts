@@ -74,6 +74,11 @@ export function parseWalHeader(bytes: Uint8Array): WalHeader | undefined {
   }
 }
 
+/** Whether both are the header of the same log: each time it is begun again it has other salts. */
+export function isSameWal(a: WalHeader, b: WalHeader | undefined): boolean {
+  return b !== undefined && a.salt1 === b.salt1 && a.salt2 === b.salt2 && a.s1 === b.s1 && a.s2 === b.s2
+}
+
 /** Writes a log header with its checksum: 32 bytes, which `parseWalHeader` turns into a WalHeader with `s1` and `s2`. */
 export function encodeWalHeader(header: Omit<WalHeader, 's1' | 's2'>): Uint8Array {
   const bytes = new Uint8Array(WAL_HEADER_SIZE)

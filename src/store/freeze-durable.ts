@@ -5,8 +5,8 @@ import type { PageFreeze } from '../db/page-freeze.js'
 export interface FreezeParts {
   /** TXID up to which the database is final and durable. */
   durableTxid(): bigint
-  /** Finds out whether the newest transaction is final. */
-  settle(): Promise<void>
+  /** Finds out whether the newest transaction is final; see Settler.settle. */
+  settle(): Promise<boolean>
   onFailure(error: unknown): void
 }
 
@@ -22,8 +22,10 @@ const UNFINISHED_LIMIT_MS = 30_000
 export async function freezeDurable(database: Database, parts: FreezeParts): Promise<PageFreeze> {
   const start = performance.now()
   for (;;) {
+    // Whose writer has died before anybody could see it may stay unseen for as long as nobody else writes.
+    const isUnseen = await parts.settle()
     const { undoCount } = database.committer
-    const freeze = database.freeze((error) => parts.onFailure(error))
+    const freeze = database.freeze((error) => parts.onFailure(error), { isUnseen })
     if (freeze !== undefined && (await isFinal(database, freeze, undoCount, parts))) return freeze
     if (freeze !== undefined) database.freezes.end(freeze)
     if (performance.now() - start > UNFINISHED_LIMIT_MS) {

@@ -22,7 +22,8 @@ export interface SettlingDatabase {
   readonly provisional: boolean
   readonly closing: boolean
   readonly files: { isOpen(kind: FileKind): boolean }
-  settle(index: WalIndexHeader | undefined): void
+  /** True when it was found that nobody sees its newest transaction. */
+  settle(index: WalIndexHeader | undefined): boolean
 }
 
 export interface SettlerParts {
@@ -66,16 +67,18 @@ export class Settler {
     this.hasten()
   }
 
-  /** Looks once, now. */
-  async settle(database: SettlingDatabase): Promise<void> {
-    if (!database.provisional) return
+  /** Looks once, now. Resolves to true when nobody sees the newest transaction, which is so until another request is served. */
+  async settle(database: SettlingDatabase): Promise<boolean> {
+    if (!database.provisional) return false
+    let isUnseen = false
     if (!database.files.isOpen('shm')) {
       if (!database.closing) database.settle(undefined)
     } else {
       const index = await this.#readWalIndex(database.name)
-      if (index !== undefined) database.settle(index)
+      if (index !== undefined) isUnseen = database.settle(index)
     }
     if (!database.provisional) this.#parts.settled(database)
+    return isUnseen
   }
 
   /** Looks as soon and as often as somebody waits for it now. */

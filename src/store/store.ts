@@ -217,8 +217,8 @@ export class Store {
     for (const database of this.#databases.values()) database.files.syncNames()
   }
 
-  /** Resolves when the position of the database is what its users see. */
-  settle(database: Database): Promise<void> {
+  /** Resolves when the position of the database is what its users see; see Settler.settle. */
+  settle(database: Database): Promise<boolean> {
     return this.#settler.settle(database)
   }
 

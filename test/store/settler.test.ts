@@ -10,7 +10,7 @@ t.test('a transaction that its last connection made final is told of too', async
   const settler = new Settler(async () => undefined, silent, parts)
   t.teardown(() => settler.stop())
   const files = { isOpen: () => true }
-  const database = { name: 'a.db', provisional: true, closing: false, files, settle: () => {} }
+  const database = { name: 'a.db', provisional: true, closing: false, files, settle: () => false }
   settler.add(database)
   database.provisional = false
   while (told.length === 0) await delay(1)

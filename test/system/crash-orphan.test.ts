@@ -1,11 +1,13 @@
 // An application that ends, or fails, between its commit frame and its update of the wal-index leaves an orphan: frames that the next
 // writer overwrites, or that the next opener's recovery finds. At synchronous=FULL the sync of the WAL lies exactly there.
 import { rm } from 'node:fs/promises'
+import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { agree } from './agreement.js'
 import { type Mount, startMount } from './harness.js'
-import { positionOf, sqlite } from './judges.js'
+import { ltxDirOf, positionOf, sqlite } from './judges.js'
+import { inSync, startReplica } from './replicas.js'
 import { isLong } from './rounds.js'
 import { Shell, tracedShell } from './shell.js'
 
@@ -75,6 +77,22 @@ t.test('the next writer overwrites an orphan that began its WAL', async (t) => {
   const before = await leaveOrphan(t, at)
   await at.survivor.execute("INSERT INTO t(v) VALUES('next');")
   await expectNext(t, at, before)
+})
+
+t.test('who needs a snapshot gets what was before the orphan, and then what follows', async (t) => {
+  const at = await scene(t)
+  await agree(t, at.mount, at.name)
+  await leaveOrphan(t, at)
+  await rm(path.join(ltxDirOf(at.mount.dataDir, at.name), `${'1'.padStart(16, '0')}-${'1'.padStart(16, '0')}.ltx`))
+  const replica = await startReplica(t, at.mount.url)
+  await inSync(t, { primary: at.mount, replica }, at.name)
+  t.equal(await sqlite(path.join(replica.dir, at.name), COUNT_ORPHANS), '0\n')
+  await at.survivor.execute("INSERT INTO t(v) VALUES('next'); PRAGMA wal_checkpoint")
+  await inSync(t, { primary: at.mount, replica }, at.name)
+  t.equal(
+    await sqlite(path.join(replica.dir, at.name), "SELECT v FROM t WHERE v<>'earlier'; PRAGMA integrity_check"),
+    'next\nok\n',
+  )
 })
 
 t.test('many orphans in a row', async (t) => {
