@@ -14,6 +14,9 @@ import type { PageState } from './page-state.js'
 import { captureDrop } from './replacement.js'
 import { RollbackJournal, zeroesHeader } from './rollback-journal.js'
 
+/** A rollback journal up to this size (bytes) stays in memory when nobody uses it: the next transaction ends without the disk. */
+const KEPT_JOURNAL = 64 << 10
+
 /** One database of this node: its files as the mount sees them, and every transaction captured on the way. */
 export class Database {
   readonly name: string
@@ -210,6 +213,9 @@ export class Database {
   /** The last user closed a file. Of the database file: what was written without a journal is complete now. */
   closed(kind: FileKind): void {
     if (this.files.isOpen(kind)) return
+    // What journal_mode=PERSIST leaves of a large one would stay in memory for as long as nobody comes.
+    if (kind === 'journal' && !this.#rollback.hot && this.files.size('journal') > KEPT_JOURNAL)
+      this.files.flush('journal')
     if (kind === 'wal') this.readWalAgain()
     if (kind !== 'database') return
     this.#indexRemoved = false

@@ -1,9 +1,10 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { BackingFile } from '../../src/db/backing-file.js'
 import { LtxSpool } from '../../src/db/ltx-spool.js'
+import { TracedNode } from './traced-writes.js'
 
 const FILES = 12 // more than memory is kept for
 
@@ -55,4 +56,21 @@ t.test('LTX files of several databases at the same time stay apart', async (t) =
     )
     t.same(found, expected)
   }
+})
+
+t.test('a large journal that persists is not in memory any more once nobody uses it', async (t) => {
+  const node = await TracedNode.open(scratch(t))
+  const { files, layout } = node.database('a.db')
+  for (const [size, kept] of [
+    [10_000, true],
+    [100_000, false],
+  ] as const) {
+    node.do(['open', 1, 'a.db-journal'])
+    node.do(['write', 1, 512, Buffer.alloc(size, 'old pages').toString('base64')])
+    node.do(['close', 1])
+    t.equal(files.stagedBytes > 0, kept)
+    t.equal(existsSync(layout.journal), !kept)
+    t.equal(files.size('journal'), 512 + size)
+  }
+  await node.close()
 })
