@@ -39,13 +39,14 @@ export interface SnapshotRetention {
   readonly floor: bigint
 }
 
-/** Snapshots written before `beforeMs`, of which the newest stays. `snapshots` sorted by TXID. */
+/**
+ * The snapshots before the newest that was written before `beforeMs`: every later point leads on from that one, or from one after it. (Litestream
+ * removes that one too, and so what lies between it and the next.) `snapshots` sorted by TXID.
+ */
 export function expiredSnapshots(snapshots: readonly BackupFile[], beforeMs: number): SnapshotRetention {
-  const expired = snapshots.slice(0, -1).filter(({ timeMs }) => timeMs < beforeMs)
-  const kept = snapshots.filter((file) => !expired.includes(file))
-  const [oldest] = kept
-  const before = oldest === undefined ? -1 : snapshots.indexOf(oldest) - 1
-  return { expired, floor: snapshots[before]?.maxTxid ?? 0n }
+  const oldestKept = snapshots.findLastIndex(({ timeMs }) => timeMs < beforeMs)
+  const expired = snapshots.slice(0, Math.max(oldestKept, 0))
+  return { expired, floor: expired.at(-1)?.maxTxid ?? 0n }
 }
 
 /** Files of a level that end before `floor`; its newest stays. `files` sorted by TXID. */
