@@ -63,6 +63,8 @@ function currentPlan(files: readonly BackupFile[]): BackupFile[] {
 
 /** Undefined when the file does not begin like one of a backup. */
 export async function readHeader(path: BackupPath, file: BackupFile): Promise<LtxHeader | undefined> {
+  // Of an empty file S3 and Azure give no range.
+  if (file.size < HEADER_SIZE) return undefined
   try {
     return decodeHeader(await buffer(Readable.from(await path.read(file, 0, HEADER_SIZE))))
   } catch (error) {

@@ -67,6 +67,7 @@ const LAST_UPLOADS_PAUSE_MS = 500
 
 interface Task {
   readonly intervalMs: number
+  readonly troubles: Troubles
   dueMs: number
   run(): Promise<void>
 }
@@ -78,7 +79,6 @@ export class BackupLanes {
   readonly #backup: DatabaseBackup
   readonly #maintenance: Maintenance
   readonly #uploadTroubles: Troubles
-  readonly #maintenanceTroubles: Troubles
   readonly #tasks: readonly Task[]
   /** Levels that may have something which the next one lacks. */
   readonly #news = new Set<number>()
@@ -107,21 +107,21 @@ export class BackupLanes {
     this.#backup = new DatabaseBackup({ ...parts, onWritten })
     this.#maintenance = new Maintenance({ ...parts, onWritten })
     this.#uploadTroubles = new Troubles(`backup of ${name}`, log)
-    this.#maintenanceTroubles = new Troubles(`compaction of the backup of ${name}`, log)
     this.#tasks = this.#makeTasks()
     // What another run left.
     for (const level of times.levelIntervalsMs.keys()) this.#news.add(level)
   }
 
   get status(): BackupStatus {
+    const troubles = [this.#uploadTroubles, ...this.#tasks.map((task) => task.troubles)]
     return {
       name: this.#parts.name,
       lagMs: this.#pendingSinceMs === undefined ? 0 : Date.now() - this.#pendingSinceMs,
       writtenBytes: this.#writtenBytes,
-      errorCount: this.#uploadTroubles.count + this.#maintenanceTroubles.count,
+      errorCount: troubles.reduce((sum, { count }) => sum + count, 0),
       lastSuccessMs: this.#lastSuccessMs,
       txid: this.#backup.backedUp?.txid,
-      error: this.#uploadTroubles.current ?? this.#maintenanceTroubles.current,
+      error: troubles.map(({ current }) => current).find((message) => message !== undefined),
     }
   }
 
@@ -206,10 +206,10 @@ export class BackupLanes {
           await maintenanceTurns.take(() => task.run())
           // Ticks are those of the clock, as Litestream's.
           task.dueMs = nextTick(task.intervalMs)
-          this.#maintenanceTroubles.succeeded()
+          task.troubles.succeeded()
         } catch (error) {
           if (signal.aborted) return
-          task.dueMs = Date.now() + this.#maintenanceTroubles.failed(error)
+          task.dueMs = Date.now() + task.troubles.failed(error)
         }
       }
     }
@@ -218,15 +218,27 @@ export class BackupLanes {
   #makeTasks(): Task[] {
     const { levelIntervalsMs, uploadRetentionMs, uploadRetentionCheckMs } = this.#times
     const { snapshotIntervalMs, snapshotRetentionMs, removes } = this.#times
-    const task = (intervalMs: number, run: () => Promise<void>) => ({ intervalMs, dueMs: nextTick(intervalMs), run })
-    const tasks = levelIntervalsMs.map((intervalMs, index) => task(intervalMs, () => this.#compact(index + 1)))
-    tasks.push({ ...task(snapshotIntervalMs, () => this.#snapshotIfDue()), dueMs: 0 })
+    const { name, log } = this.#parts
+    // What keeps failing is said whatever else succeeds.
+    const task = (what: string, intervalMs: number, run: () => Promise<void>): Task => {
+      return {
+        intervalMs,
+        dueMs: nextTick(intervalMs),
+        run,
+        troubles: new Troubles(`${what} the backup of ${name}`, log),
+      }
+    }
+    const tasks = levelIntervalsMs.map((intervalMs, index) => {
+      return task(`compaction to level ${index + 1} of`, intervalMs, () => this.#compact(index + 1))
+    })
+    tasks.push({ ...task('a full copy for', snapshotIntervalMs, () => this.#snapshotIfDue()), dueMs: 0 })
     if (removes) {
       const checkMs = Math.min(snapshotIntervalMs, RETENTION_CHECK_MS)
-      tasks.push(task(checkMs, () => this.#maintenance.removeSnapshots(Date.now() - snapshotRetentionMs)))
+      const remove = () => this.#maintenance.removeSnapshots(Date.now() - snapshotRetentionMs)
+      tasks.push(task('removal of full copies from', checkMs, remove))
     }
     if (removes && uploadRetentionMs > 0 && levelIntervalsMs.length > 0) {
-      tasks.push(task(uploadRetentionCheckMs, () => this.#removeUploads()))
+      tasks.push(task('removal of uploads from', uploadRetentionCheckMs, () => this.#removeUploads()))
     }
     return tasks
   }
@@ -253,15 +265,15 @@ export class BackupLanes {
   /** Another run may have taken one just now, or none for too long. */
   async #snapshotIfDue(): Promise<void> {
     if (!this.#hasNewUploads) return
-    const newestMs = await this.#maintenance.newestSnapshotMs()
-    const { snapshotIntervalMs } = this.#times
     const isFirst = !this.#hasLooked
+    // The first upload is a full copy itself. Who never runs at the time of a tick needs another one all the same.
+    const beganMs = async () => (isFirst ? ((await this.#maintenance.beginningMs()) ?? Date.now()) : 0)
+    const newestMs = (await this.#maintenance.newestSnapshotMs()) ?? (await beganMs())
     this.#hasLooked = true
-    const ageMs = Date.now() - (newestMs ?? 0)
-    // The first upload is a full copy itself.
-    if (isFirst ? newestMs !== undefined && ageMs > snapshotIntervalMs : ageMs > snapshotIntervalMs / 2) {
-      await this.#snapshot()
-    }
+    const { snapshotIntervalMs } = this.#times
+    // The time of one that is newer than now is of a clock that was wrong: as if it were that old.
+    const ageMs = Math.abs(Date.now() - newestMs)
+    if (ageMs > (isFirst ? snapshotIntervalMs : snapshotIntervalMs / 2)) await this.#snapshot()
   }
 
   async #removeUploads(): Promise<void> {

@@ -40,7 +40,8 @@ export class BackupPath {
       const range = rangeOf(level, name)
       if (range !== undefined) files.push({ ...range, size, timeMs })
     }
-    return files
+    // Not every storage keeps to the order of names: S3's directory buckets do not.
+    return files.sort(byTxids)
   }
 
   async allFiles(exactTimes: boolean): Promise<BackupFile[]> {
@@ -67,4 +68,8 @@ export class BackupPath {
   #key(file: FileRange): string {
     return joinKey(this.#path, filePath(this.storage.layout, file))
   }
+}
+
+function byTxids(a: FileRange, b: FileRange): number {
+  return Number(a.minTxid - b.minTxid) || Number(a.maxTxid - b.maxTxid)
 }

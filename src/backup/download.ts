@@ -28,6 +28,8 @@ export async function download(
   options: DownloadOptions,
 ): Promise<void> {
   const { signal, onBytes } = options
+  // There is no range of nothing that a storage could be asked for.
+  if (file.size === 0) return await fs.writeFile(target, '')
   let size = 0
   for (let fruitless = 0; ; ) {
     const start = size

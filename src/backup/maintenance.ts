@@ -78,6 +78,14 @@ export class Maintenance {
     return (await this.#parts.path.files(SNAPSHOT_LEVEL)).at(-1)?.timeMs
   }
 
+  /** When the backup began, milliseconds since the epoch: the time of the oldest file that needs nothing before it. */
+  async beginningMs(): Promise<number | undefined> {
+    const times = (await this.#parts.path.allFiles(false)).flatMap(({ minTxid, timeMs }) =>
+      minTxid === 1n ? [timeMs] : [],
+    )
+    return times.length === 0 ? undefined : Math.min(...times)
+  }
+
   /** False when one of them is damaged; those before it are merged. */
   async #merge(level: number, inputs: readonly BackupFile[]): Promise<boolean> {
     const { temporaryDir, path: from, signal } = this.#parts

@@ -27,7 +27,7 @@ export interface Storage {
   readonly url: string
   /** How Litestream names the levels there. */
   readonly layout: 'hex' | 'ltx'
-  /** The files of a directory ordered by name; none where there is no such directory. */
+  /** The files of a directory, in any order; none where there is no such directory. */
   list(directory: string, options: ListOptions): AsyncIterable<StoredFile>
   /** Names of the directories in a directory; '' is the storage's own. */
   directories(directory: string): Promise<string[]>

@@ -1,96 +1,12 @@
 // Files that are wrong, foreign or missing in the middle, in a backup or among the LTX files that it is made of: what is restored is the database as
 // it was, or there is an error. A backup's files have no checksums to follow each other by; the one at the end of the plan must be enough.
 // And a node that was the primary and does not know yet that it is none any more: it writes nothing over what the next one has written.
-import { closeSync, openSync } from 'node:fs'
-import { cp, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
-import { BackupPath } from '../../src/backup/backup-path.js'
-import { DatabaseBackup } from '../../src/backup/database-backup.js'
-import { DirectoryStorage } from '../../src/backup/directory-storage.js'
-import { Maintenance } from '../../src/backup/maintenance.js'
-import type { Log } from '../../src/log.js'
-import { formatLtxName } from '../../src/ltx/names.js'
-import { LocalSource } from '../../src/replication/local-source.js'
-import { Model, pagesOf } from '../db/ltx-model.js'
-import { encodeLtx, randomFrom, readLtx } from '../ltx/forge.js'
+import { encodeLtx, readLtx } from '../ltx/forge.js'
 import { restored } from '../system/backups.js'
-
-const PAGES = 9
-const NAME = 'my.db'
-
-/** A node with a database in memory, and its backup. */
-class Origin {
-  readonly model: Model
-  readonly backup: DatabaseBackup
-  readonly maintenance: Maintenance
-  readonly url: string
-  readonly directory: string
-  readonly said: string[] = []
-  holdsLease = true
-  readonly #source: LocalSource
-  readonly #random: (below: number) => number
-  readonly #content: string
-  readonly #t: Test
-
-  constructor(t: Test, directory: string, seed: number, backup = path.join(directory, 'backup')) {
-    this.directory = directory
-    this.url = `file://${backup}`
-    this.model = new Model(path.join(directory, 'ltx'))
-    this.#random = randomFrom(seed)
-    this.#content = path.join(directory, 'content')
-    this.#t = t
-    this.#source = new LocalSource({
-      nodeId: 1n,
-      owner: { status: async () => [], follow: async () => {}, freeze: () => this.#freeze(), thaw: async () => {} },
-      ltxDir: () => path.join(directory, 'ltx'),
-      recentBytes: 0,
-      lingerMs: 1,
-    })
-    const say = (message: string) => void this.said.push(message)
-    const log: Log = { debug: say, info: say, warn: say, error: say }
-    const to = new BackupPath(new DirectoryStorage(backup), '')
-    const { signal } = new AbortController()
-    const asked = { mayWrite: () => this.holdsLease, onWritten: () => {} }
-    const parts = { name: NAME, source: this.#source, path: to, temporaryDir: directory, log, signal, ...asked }
-    this.backup = new DatabaseBackup(parts)
-    this.maintenance = new Maintenance(parts)
-  }
-
-  /** A transaction that changes these pages; all of them at first. */
-  commit(...pgnos: number[]): void {
-    const bytes = pgnos.length === 0 ? pagesOf(this.#random, PAGES) : Buffer.from(this.model.bytes)
-    for (const pgno of pgnos) pagesOf(this.#random, 1).copy(bytes, (pgno - 1) * 512)
-    const file = this.model.commit(bytes, 512, pgnos.length === 0 ? undefined : pgnos)
-    this.#source.take(NAME, file, undefined)
-  }
-
-  /** The file of an upload. */
-  upload(txid: number, level = 0, first = txid): string {
-    return path.join(this.directory, `backup/ltx/${level}`, formatLtxName(BigInt(first), BigInt(txid)))
-  }
-
-  async isRestored(what: string, txid?: bigint): Promise<void> {
-    const { file } = await restored(this.#t, this.url, { txid })
-    this.#t.ok((await readFile(file)).equals(this.model.bytes), what)
-  }
-
-  async isRefused(what: string, message: RegExp, txid?: bigint): Promise<void> {
-    await this.#t.rejects(restored(this.#t, this.url, { txid }), { message }, what)
-  }
-
-  async #freeze() {
-    const { bytes, pageSize, txid } = this.model
-    await writeFile(this.#content, bytes)
-    const databaseFd = openSync(this.#content, 'r')
-    this.#t.teardown(() => closeSync(databaseFd))
-    const pageCount = bytes.length / pageSize
-    const shared = (length: number) => new Int32Array(new SharedArrayBuffer(4 * length))
-    const position = { txid, checksum: this.model.checksum() }
-    const places = { databaseFd, walFd: -1, keptFd: -1, places: shared(pageCount), control: shared(2) }
-    return { freezeId: 1, pages: { pageSize, pageCount, position, ...places } }
-  }
-}
+import { Origin } from './origin.js'
 
 async function twoOrigins(t: Test): Promise<[Origin, Origin]> {
   const directory = t.testdir({ one: { ltx: {} }, two: { ltx: {} } })
@@ -136,6 +52,21 @@ t.test('in the backup', async (t) => {
   await rm(one.upload(3))
   await one.backup.snapshot()
   await one.isRestored('a full copy mends it all')
+})
+
+t.test('an upload that a crash of the server left empty', async (t) => {
+  const [one] = await twoOrigins(t)
+  for (const pgnos of [[], [2, 3], [4, 5]]) {
+    one.commit(...pgnos)
+    await one.backup.sync()
+  }
+  await truncate(one.upload(2))
+  await one.isRefused('it is named', /2\.ltx: Cannot read LTX /)
+  t.equal(await one.maintenance.compact(1), 'gap')
+  t.match(one.said.at(-1), /0+2\.ltx is damaged, a full copy takes its place: Cannot read LTX /)
+  await one.backup.snapshot()
+  t.equal(await one.maintenance.compact(1), 'all', 'the merges go on after it')
+  await one.isRestored('a full copy is before it')
 })
 
 /** What is done to the LTX file of the fourth transaction, which others follow before they are uploaded together. */
