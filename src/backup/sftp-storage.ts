@@ -45,6 +45,8 @@ const OWN_TEMPORARY = /\.\d+\.[0-9a-f]{8}\.tmp$/
 const NO_SUCH_FILE = 2
 const PERMISSION_DENIED = 3
 const FAILURE = 4
+/** The client's, of a connection that has ended. */
+const NOT_CONNECTED = 'ERR_NOT_CONNECTED'
 
 interface Connection {
   readonly client: SftpClient
@@ -57,6 +59,7 @@ export class SftpStorage implements Storage {
   readonly layout = 'ltx'
   readonly #settings: SftpSettings
   #connecting: Promise<Connection> | undefined
+  #client: SftpClient | undefined
   /** By directory: one at a time, since two that make the same fail. */
   readonly #made = new Map<string, Promise<unknown>>()
 
@@ -133,11 +136,18 @@ export class SftpStorage implements Storage {
   /** The name of the file that has the content, beside `key`. */
   async #upload(key: string, content: Content, timeMs: number): Promise<string> {
     const temporary = `${this.#path(key)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`
+    const directory = path.posix.dirname(temporary)
     await this.#ask('write', key, async ({ client, raw }) => {
-      await this.#makeDirectory(client, path.posix.dirname(temporary))
-      // Several requests on their way at once: put() with a stream takes ten times as long.
-      if ('path' in content) await client.fastPut(content.path, temporary)
-      else await client.put(Buffer.from(content.bytes), temporary)
+      await this.#makeDirectory(client, directory)
+      try {
+        // Several requests on their way at once: put() with a stream takes ten times as long.
+        if ('path' in content) await client.fastPut(content.path, temporary)
+        else await client.put(Buffer.from(content.bytes), temporary)
+      } catch (error) {
+        // It may have been removed: the next try makes it again.
+        this.#made.delete(directory)
+        throw error
+      }
       const seconds = Math.floor(timeMs / 1000)
       await promisify<string, number, number, void>(raw.utimes.bind(raw))(temporary, seconds, seconds)
     })
@@ -178,11 +188,16 @@ export class SftpStorage implements Storage {
   }
 
   async #ask<T>(verb: string, key: string, action: (connection: Connection) => Promise<T>): Promise<T> {
-    const connection = await this.#connect()
-    try {
-      return await action(connection)
-    } catch (error) {
-      throw this.#failure(verb, key, error)
+    for (;;) {
+      const isOld = this.#connecting !== undefined
+      const connection = await this.#connect()
+      try {
+        return await action(connection)
+      } catch (error) {
+        // It had ended, and nobody has heard of that yet: nothing was done.
+        if (!isOld || codeOf(error) !== NOT_CONNECTED) throw this.#failure(verb, key, error)
+        this.#forget(connection.client)
+      }
     }
   }
 
@@ -192,6 +207,13 @@ export class SftpStorage implements Storage {
       throw error
     })
     return await this.#connecting
+  }
+
+  /** Unless there is another one by now. */
+  #forget(client: SftpClient): void {
+    if (client !== this.#client) return
+    this.#connecting = undefined
+    this.#made.clear()
   }
 
   async #open(): Promise<Connection> {
@@ -208,13 +230,10 @@ export class SftpStorage implements Storage {
     const setNoDelay: unknown = Reflect.get(ssh, 'setNoDelay')
     assert(typeof setNoDelay === 'function')
     ssh.once('ready', () => setNoDelay.call(ssh, true))
-    const forget = () => {
-      this.#connecting = undefined
-      this.#made.clear()
-    }
-    client.on('close', forget)
+    this.#client = client
+    client.on('close', () => this.#forget(client))
     // Each call that it breaks off rejects.
-    client.on('error', forget)
+    client.on('error', () => this.#forget(client))
     try {
       const raw = await client.connect({
         host,

@@ -50,6 +50,7 @@ export function restoreCommand(): Command {
     )
     .option('--force', 'replace a file that is there, with its -wal, -shm and -journal')
     .option('--dry-run', 'only say which files would be fetched')
+    .option('--parallelism <count>', 'without effect, as in Litestream: files are fetched side by side')
     .option('--json', 'print JSON')
     .option('--config <path>', 'configuration file, for the name of a database')
     .option('--no-expand-env', 'leave environment variables in the configuration file alone')
@@ -83,9 +84,10 @@ async function restoreFrom(
     if (options.ifDbNotExists === true) return say(options, { skipped: `${output} exists` })
     throw new Error(`Cannot restore to ${output}: it is there already (-force replaces it)`)
   }
+  const { filesAsOf } = await import('../backup/files-as-of.js')
   const { planRestore, RestorePlanError } = await import('../backup/restore-plan.js')
   const target: RestoreTarget = { txid: options.txid, beforeMs: options.timestamp }
-  const files = await from.allFiles(options.timestamp !== undefined)
+  const files = await filesAsOf(from, options.timestamp)
   if (files.length === 0 && options.ifReplicaExists === true)
     return say(options, { skipped: `no backup at ${from.url}` })
   let plan: BackupFile[]
@@ -195,7 +197,7 @@ function defaultOutput(source: string): string {
 /** Of a database: as it is given, or the last part of a URL. */
 function nameOf(source: string): string {
   if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(source)) return source
-  return path.posix.basename(source.replace(/[?].*$/, '').replace(/\/+$/, ''))
+  return decodeURIComponent(path.posix.basename(source.replace(/[?].*$/, '').replace(/\/+$/, '')))
 }
 
 async function isThere(file: string): Promise<boolean> {

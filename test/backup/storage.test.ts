@@ -1,6 +1,6 @@
 // The same tests over all storages, each a real server: a directory, Ceph's S3 gateway, Azure's emulator, OpenSSH.
 import { execFile } from 'node:child_process'
-import { mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { promisify } from 'node:util'
@@ -11,67 +11,32 @@ import { DEFAULT_ACCESS } from '../../src/backup/open-storage.js'
 import { goTime, S3Storage } from '../../src/backup/s3-storage.js'
 import { SftpStorage } from '../../src/backup/sftp-storage.js'
 import { type Storage, StorageError } from '../../src/backup/storage.js'
-import { ACCOUNT, ACCOUNT_KEY, startAzurite } from '../servers/azurite.js'
-import { temporaryDirectory } from '../servers/programs.js'
-import { ACCESS_KEY, SECRET_KEY, startRadosgw } from '../servers/radosgw.js'
-import { startSshd } from '../servers/sshd.js'
+import { ACCOUNT, ACCOUNT_KEY } from '../servers/azurite.js'
+import { type FaultyProxy, startFaultyProxy } from '../servers/faulty-proxy.js'
+import { ACCESS_KEY, SECRET_KEY } from '../servers/radosgw.js'
 import { FAST_KEYS, startReplicate } from '../sidecar/replications.js'
 import { restored, sql, WAIT_MS } from '../system/backups.js'
 import { contentHash } from '../system/judges.js'
 import { eventually } from '../system/replicas.js'
 import { litestreamRestore } from './oracle.js'
+import { broken, unlisted } from './storage-faults.js'
+import { startStorages } from './storages.js'
 
 const TIME_MS = Date.UTC(2026, 10, 21, 14, 31, 0)
 const LARGE_BYTES = 11 << 20
 
-const [directory, s3, azure, ssh] = await Promise.all([
-  temporaryDirectory(t, 'storage'),
-  startRadosgw(t),
-  startAzurite(t),
-  startSshd(t),
-])
-await Promise.all([s3.createBucket('tests'), azure.createContainer('tests')])
-
-const s3Settings = {
-  bucket: 'tests',
-  path: 'some/path',
-  endpoint: s3.endpoint,
-  region: '',
-  accessKeyId: ACCESS_KEY,
-  secretAccessKey: SECRET_KEY,
-  forcePathStyle: undefined,
-  skipVerify: false,
-  storageClass: '',
-  partSize: 5 << 20,
-  concurrency: 5,
-}
-const azureSettings = {
-  account: ACCOUNT,
-  accountKey: ACCOUNT_KEY,
-  sasToken: '',
-  container: 'tests',
-  path: 'some/path',
-  endpoint: azure.endpoint,
-  partSize: 5 << 20,
-  concurrency: 5,
-}
-const sftpSettings = {
-  host: '127.0.0.1',
-  port: ssh.port,
-  user: ssh.user,
-  password: '',
-  keyPath: ssh.keyPath,
-  passphrase: '',
-  hostKey: ssh.hostKey,
-  path: path.join(ssh.directory, 'some/path'),
-}
-
-const storages: Record<string, () => Promise<Storage>> = {
-  directory: async () => new DirectoryStorage(path.join(directory, 'some/path')),
-  S3: () => S3Storage.open(s3Settings),
-  Azure: () => AzureStorage.open(azureSettings),
-  SFTP: async () => new SftpStorage(sftpSettings),
-}
+const proxies: FaultyProxy[] = []
+const { directory, s3, azure, ssh, s3Settings, azureSettings, sftpSettings, storages } = await startStorages(
+  t,
+  async (port) => {
+    const proxy = await startFaultyProxy(t, port)
+    proxies.push(proxy)
+    return proxy.port
+  },
+)
+const [s3Proxy, azureProxy, sftpProxy] = proxies
+/** Before the servers of storages. */
+const connections = { S3: s3Proxy, Azure: azureProxy, SFTP: sftpProxy }
 
 async function listed(storage: Storage, directory: string, from = '', exactTimes = true) {
   const files = []
@@ -154,8 +119,29 @@ for (const [name, open] of Object.entries(storages)) {
     t.strictSame((await listed(storage, 'many', '0030')).length, 10)
     await storage.remove(many)
     t.strictSame(await listed(storage, 'many'), [])
+    await unlisted(t, storage)
   })
 }
+
+for (const [name, proxy] of Object.entries(connections)) {
+  t.test(`connections to ${name} that break`, async (t) => {
+    const storage = await storages[name]?.()
+    if (storage === undefined || proxy === undefined) throw new Error(`no ${name}`)
+    t.teardown(() => storage.close())
+    // The client of Azure tries for half a minute.
+    await broken(t, storage, proxy, name === 'Azure' ? [] : ['cut', 'answer-lost'])
+  })
+}
+
+t.test('a directory that somebody removes on an SFTP server is made again', async (t) => {
+  const storage = new SftpStorage({ ...sftpSettings, path: path.join(ssh.directory, 'removed') })
+  t.teardown(() => storage.close())
+  const create = (name: string) => storage.create(`ltx/0/${name}`, { bytes: Buffer.from(name) }, TIME_MS)
+  t.equal(await create('1.ltx'), true)
+  await rm(path.join(ssh.directory, 'removed'), { recursive: true })
+  await t.rejects(create('2.ltx'), { name: 'StorageError', message: /No such file/i })
+  t.equal(await create('2.ltx'), true)
+})
 
 t.test('what a killed process left half written is removed after a day', async (t) => {
   const own = { directory: '1.ltx.77.1.tmp', SFTP: '1.ltx.77.0123abcd.tmp' }

@@ -14,6 +14,8 @@ export type Fault =
   | 'answer-lost'
   /** The same for requests that have this text. */
   | { readonly loseAnswerTo: string }
+  /** A connection is cut, once, when so many bytes of answers have come. */
+  | { cutAfterBytes: number }
   /** These bytes are the answer. */
   | { readonly answer: string }
   /** Everything takes this long. */
@@ -49,7 +51,12 @@ export async function startFaultyProxy(t: Teardown, targetPort: number): Promise
     })
     target.on('data', (bytes) => {
       const { fault } = proxy
-      if (fault === 'answer-lost' || isLost) client.destroy()
+      if (typeof fault === 'object' && 'cutAfterBytes' in fault) {
+        fault.cutAfterBytes -= bytes.length
+        if (fault.cutAfterBytes < 0) proxy.fault = 'none'
+        if (fault.cutAfterBytes < 0) client.destroy()
+        else client.write(bytes)
+      } else if (fault === 'answer-lost' || isLost) client.destroy()
       else if (typeof fault === 'object' && 'delayMs' in fault) setTimeout(() => client.write(bytes), fault.delayMs)
       else if (fault !== 'silent') client.write(bytes)
     })

@@ -4,6 +4,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { Test } from 'tap'
 import { BackupPath } from '../../src/backup/backup-path.js'
+import { filesAsOf } from '../../src/backup/files-as-of.js'
 import { DEFAULT_ACCESS, openStorage, type StorageAccess } from '../../src/backup/open-storage.js'
 import { type RestoredDatabase, restoreDatabase } from '../../src/backup/restore.js'
 import { LATEST, planRestore, type RestoreTarget } from '../../src/backup/restore-plan.js'
@@ -57,7 +58,7 @@ export async function restored(
   const storage = await openStorage(url, access, {})
   try {
     const from = new BackupPath(storage, '')
-    const plan = planRestore(await from.allFiles(target.beforeMs !== undefined), { ...LATEST, ...target })
+    const plan = planRestore(await filesAsOf(from, target.beforeMs), { ...LATEST, ...target })
     const { signal } = new AbortController()
     const result = await restoreDatabase(from, plan, file, { signal, onBytes: () => {}, check: async () => {} })
     return { ...result, file }
