@@ -52,11 +52,14 @@ const EXAMPLES = 's3://BUCKET/PATH, abs://ACCOUNT@CONTAINER/PATH, sftp://USER@HO
 /** Why a URL names no storage; undefined when it does. */
 export function storageUrlFault(url: string): string | undefined {
   if (!isStorageUrl(url) || !URL.canParse(url)) return `an address such as ${EXAMPLES}`
-  const { protocol, hostname, pathname } = new URL(url)
+  const { protocol, hostname, pathname, hash, search } = new URL(url)
   const empty = trimmed(pathname) === ''
+  // What follows them would be cut off, and two databases backed up to one place.
+  if (hash !== '' || !isDecodable(pathname)) return 'a path with %23 for #, and %25 for %'
   switch (protocol) {
     case 'file:':
-      return empty ? 'file:///PATH' : undefined
+      if (search !== '') return 'a path with %3F for ?'
+      return empty || hostname !== '' ? 'file:///PATH' : undefined
     case 's3:':
       return hostname === '' ? 's3://BUCKET/PATH' : undefined
     case 'abs:':
@@ -71,7 +74,9 @@ export function storageUrlFault(url: string): string | undefined {
 /** Opens what a URL names. What the URL's query says counts more than `access`, which counts more than the environment. Throws StorageError. */
 export async function openStorage(url: string, access: StorageAccess, env: Environment): Promise<Storage> {
   const fault = storageUrlFault(url)
-  if (fault !== undefined) throw new StorageError(`Cannot use the backup at "${url}": allowed is ${fault}`, 'setup')
+  if (fault !== undefined) {
+    throw new StorageError(`Cannot use the backup at "${withoutPassword(url)}": allowed is ${fault}`, 'setup')
+  }
   const place = new URL(url)
   const pathname = decodeURIComponent(place.pathname)
   switch (place.protocol) {
@@ -120,7 +125,23 @@ async function openS3(place: URL, path: string, access: StorageAccess, env: Envi
     secretAccessKey: fromSdk ? '' : secretAccessKey,
     forcePathStyle: forcePathStyle === undefined ? access.forcePathStyle : forcePathStyle === 'true',
     skipVerify: access.skipVerify || query('skipVerify', 'skip-verify') === 'true',
+    storageClass: query('storageClass', 'storage-class') ?? access.storageClass,
   })
+}
+
+/** Of what need not be a URL. */
+function withoutPassword(text: string): string {
+  return text.replace(/^([a-z][a-z0-9+.-]*:\/\/[^:/@]*):.*@/i, '$1:***@')
+}
+
+function isDecodable(pathname: string): boolean {
+  try {
+    decodeURIComponent(pathname)
+    return true
+  } catch (error) {
+    if (error instanceof URIError) return false
+    throw error
+  }
 }
 
 function trimmed(path: string): string {

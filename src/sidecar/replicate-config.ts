@@ -53,13 +53,13 @@ function urlOf(config: LitestreamConfig, { path }: DatabaseKeys, replica: Replic
   if (url !== '') return storageUrlOf(inHome(url))
   const at = replica.path.replace(/^\/+|\/+$/g, '')
   const type = replica.type || (bucket === '' ? 'file' : 's3')
-  if (type === 's3') return `s3://${bucket}/${at}`
+  if (type === 's3') return `s3://${bucket}/${inUrl(at)}`
   if (type === 'abs')
-    return `abs://${encodeURIComponent(replica['account-name'] || config['account-name'])}@${bucket}/${at}`
+    return `abs://${encodeURIComponent(replica['account-name'] || config['account-name'])}@${bucket}/${inUrl(at)}`
   if (type === 'sftp') {
     const host = replica.host || config.host
     if (host === '') throw new Error(`Cannot back up ${path}: its replica of type sftp has no host`)
-    return `sftp://${encodeURIComponent(replica.user || config.user)}@${host}/${replica.path.replace(/^\//, '')}`
+    return `sftp://${encodeURIComponent(replica.user || config.user)}@${host}/${inUrl(replica.path.replace(/^\//, ''))}`
   }
   return storageUrlOf(inHome(replica.path))
 }
@@ -86,6 +86,11 @@ function accessOf(config: LitestreamConfig, replica: ReplicaKeys): StorageAccess
 }
 
 type KeysOf<Value> = { [Key in keyof AccessKeys]: AccessKeys[Key] extends Value ? Key : never }[keyof AccessKeys]
+
+/** A path as a URL spells it: there `#`, `?` and `%` mean something else. */
+function inUrl(path: string): string {
+  return path.split('/').map(encodeURIComponent).join('/')
+}
 
 function withoutScheme(path: string): string {
   return inHome(path.replace(/^sqlite3?:\/\//, ''))

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { readHead } from '../backup/backup-head.js'
 import type { BackupStatus, BackupTimes } from '../backup/backup-lanes.js'
 import { BackupLoop } from '../backup/backup-loop.js'
@@ -198,7 +199,7 @@ function nodeIdOf(file: string): bigint {
 
 /** The address of a storage; a path is a directory of this machine, as with Litestream. */
 export function storageUrlOf(text: string): string {
-  return isStorageUrl(text) ? text : `file://${path.resolve(text)}`
+  return isStorageUrl(text) ? text : pathToFileURL(path.resolve(text)).href
 }
 
 /** The address of a storage as it may be shown. */

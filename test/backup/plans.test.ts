@@ -70,6 +70,11 @@ t.test('URLs say what they should be', async (t) => {
   t.equal(storageUrlFault('abs://box/a'), 'abs://ACCOUNT@CONTAINER/PATH')
   t.equal(storageUrlFault('file:///'), 'file:///PATH')
   t.equal(storageUrlFault('sftp://host'), 'sftp://USER@HOST:PORT/PATH')
+  t.equal(storageUrlFault('file://backups/a'), 'file:///PATH', 'a machine, or a slash too few')
+  t.equal(storageUrlFault('file:///a?b'), 'a path with %3F for ?')
+  for (const url of ['file:///a#b', 's3://bucket/a#b', 'file:///100%/a']) {
+    t.equal(storageUrlFault(url), 'a path with %23 for #, and %25 for %', url)
+  }
   t.match(storageUrlFault('gs://x'), /^an address such as s3:/)
   t.match(storageUrlFault('my.db'), /^an address such as s3:/)
   await t.rejects(
@@ -78,6 +83,9 @@ t.test('URLs say what they should be', async (t) => {
   )
   const s3 = await openStorage('s3://b/a/b/?endpoint=http://localhost:1', DEFAULT_ACCESS, {})
   t.equal(s3.url, 's3://b/a/b')
+  await t.rejects(openStorage('sftp://me:p@ss@host', DEFAULT_ACCESS, {}), {
+    message: /^Cannot use the backup at "sftp:\/\/me:\*\*\*@host": /,
+  })
   const sftp = await openStorage('sftp://me:secret@host/a/b/', DEFAULT_ACCESS, {})
   t.equal(sftp.url, 'sftp://me@host:22/a/b', 'no password in messages')
 })

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { DEFAULT_ACCESS, openStorage } from '../../src/backup/open-storage.js'
 import { parseLitestreamConfig } from '../../src/config/litestream-load.js'
 import { ConfigError } from '../../src/config/problems.js'
 import { replicatedDatabases } from '../../src/sidecar/replicate-config.js'
@@ -47,6 +48,8 @@ dbs:
   - {path: /data/d.db, replica: {type: sftp, host: "host:2222", user: me, key-path: /k, path: /in/d}}
   - {path: /data/e.db, replica: {path: /backup/e}}
   - {path: /data/f.db, replica: {url: /backup/f, max-sync-ltx-files: 3}}
+  - {path: /data/g.db, replica: {url: "/backup/100%/g #1?.db"}}
+  - {path: /data/h.db, replica: {bucket: b, path: "h #1"}}
 `,
     { KEY: 'k', SECRET: 's' },
   )
@@ -68,7 +71,12 @@ dbs:
     { url: 'sftp://me@host:2222/in/d', access: { keyPath: '/k' } },
     { url: 'file:///backup/e' },
     { url: 'file:///backup/f' },
+    { url: 'file:///backup/100%25/g%20%231%3F.db' },
+    { url: 's3://b/h%20%231' },
   ])
+  const [special] = databases.slice(6)
+  const storage = await openStorage(special?.url ?? '', DEFAULT_ACCESS, {})
+  t.equal(storage.url, 'file:///backup/100%/g #1?.db', 'the directory that was meant')
   t.strictSame(warnings, ['litestream.yml: keys without effect here: dbs.5.replica.max-sync-ltx-files'])
 })
 // biome-ignore-end lint/suspicious/noTemplateCurlyInString: variables of the file
