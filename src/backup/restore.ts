@@ -13,6 +13,7 @@ import { pageChecksum } from '../native.js'
 import type { BackupPath } from './backup-path.js'
 import { download } from './download.js'
 import type { BackupFile } from './replica-layout.js'
+import { inRestoreDirectory } from './restore-directory.js'
 import { inParallel } from './storage.js'
 
 /** Files that are fetched at once. */
@@ -50,9 +51,7 @@ export async function restoreDatabase(
   output: string,
   options: RestoreOptions,
 ): Promise<RestoredDatabase> {
-  const parent = path.dirname(path.resolve(output))
-  const directory = await fs.mkdtemp(path.join(parent, `.${path.basename(output)}-restore-`))
-  try {
+  return await inRestoreDirectory(output, async (directory) => {
     const numbered = plan.map((file, index) => ({ file, target: path.join(directory, `${index}.ltx`) }))
     await inParallel(numbered, PARALLEL_DOWNLOADS, ({ file, target }) => download(from, file, target, options))
     const database = path.join(directory, 'database')
@@ -60,9 +59,7 @@ export async function restoreDatabase(
     await options.check(database)
     await replaceDatabase(database, output)
     return restored
-  } finally {
-    await fs.rm(directory, { recursive: true, force: true })
-  }
+  })
 }
 
 /** A file of a plan and the local copy of it. */

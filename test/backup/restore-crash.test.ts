@@ -77,6 +77,9 @@ t.test('a restore', async (t) => {
   })
   t.notOk(await litefs(t, undefined, 'restore', '-force', '-o', target, url))
   t.equal(await contentHash(target), wanted)
+  const left = await readdir(out, { recursive: true, withFileTypes: true })
+  const files = left.filter((entry) => entry.isFile()).map(({ name }) => name)
+  t.strictSame(files, ['my.db'], 'nothing is left of those that were killed')
 })
 
 t.test('a backup', async (t) => {

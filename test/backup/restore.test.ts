@@ -90,6 +90,9 @@ if (!existsSync(fixtures)) {
       stderr: /no files for that time: there are some of 2026-/,
     })
     t.notOk(existsSync(`${file}2`))
+    const deep = path.join(dir, 'new/directory/restored.db')
+    t.match(await litefs('restore', '-o', deep, '-parallelism', '10', url), { code: 0 }, 'as in scripts for Litestream')
+    t.ok(existsSync(deep))
   })
 
   t.test('a damaged backup becomes no database', async (t) => {
