@@ -47,6 +47,11 @@ export async function restoreAll(config: Config, parts: RestoreParts): Promise<v
   try {
     await mkdir(directory, { recursive: true })
     await syncNames(path.resolve(data.dir))
+    if ((await new BackupPath(storage, '').allFiles(false)).length > 0) {
+      throw new Error(
+        `Cannot restore from ${storage.url}: that is the backup of one database; backup.url is the directory above it, and the database then has its name (backup.restore-if-db-not-exists)`,
+      )
+    }
     for (const name of await backedUpDatabases(storage)) {
       if (!present.includes(name)) await restore.one(new BackupPath(storage, name), name, path.join(directory, 'files'))
     }

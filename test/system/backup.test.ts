@@ -232,6 +232,11 @@ t.test('goes on where Litestream stopped', async (t) => {
   const url = `file://${backup}/my.db`
   await cp(fixtures, path.join(backup, 'my.db'), { recursive: true })
   const more = { 'restore-if-db-not-exists': true, levels: [], 'l0-retention': '0s' }
+  await t.rejects(
+    startMount(t, { configExtra: backupConfig(path.join(backup, 'my.db'), more) }),
+    { message: /that is the backup of one database; backup\.url is the directory above it/ },
+    "Litestream's URL of the database itself",
+  )
   const mount = await startMount(t, { configExtra: backupConfig(backup, more) })
   t.equal(await sql(path.join(mount.dir, 'my.db'), 'select count(*) from t'), '202\n', 'begins with what is there')
   await mount.waitForLine('was written by Litestream')
