@@ -120,5 +120,6 @@ function undoOf(before: DatabaseRow, after: DatabaseRow): Undo {
 function undoText(undo: Undo | undefined): string {
   if (undo === undefined) return 'it cannot be undone: there was no such database, or the node makes no backup of it'
   const what = undo.isExact ? 'what was there before' : 'what was there before, without what was committed meanwhile'
-  return `to undo it, restore ${what}: -timestamp ${undo.timestamp}`
+  const precision = 'while single uploads are kept, l0-retention: 5m by default; then up to half a minute earlier'
+  return `to undo it, restore ${what}: -timestamp ${undo.timestamp} (${precision})`
 }
