@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { copyFile, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { pathToFileURL } from 'node:url'
 import t, { type Test } from 'tap'
 import { litestreamRestore } from '../backup/oracle.js'
 import { restored, sql, WAIT_MS } from '../system/backups.js'
@@ -156,6 +157,25 @@ t.test('a transaction whose writer was killed before anybody saw it is none', as
   t.notMatch(replicate.output(), /level=(?:WARN|ERROR)/)
 })
 
+t.test('pages of the least and of the largest size, in places whose names mean something in URLs', async (t) => {
+  for (const pageSize of [512, 65_536]) {
+    const directory = t.testdir({ 'ä #1?': {}, 'ä #2?': {} })
+    const file = path.join(directory, 'ä #1?/100%.db')
+    const [place, other] = [path.join(directory, 'ä #1?/backup'), path.join(directory, 'ä #2?/backup')]
+    const once = (to: string) => run(process.execPath, [litefsScript, 'replicate', '-once', file, to])
+    await sql(file, `pragma page_size = ${pageSize}; create table t(a); insert into t values (randomblob(300000))`)
+    t.match(await once(place), { code: 0 })
+    await sql(file, 'update t set a = randomblob(200000); insert into t values (1)')
+    t.match(await once(place), { code: 0 })
+    t.match(await once(other), { code: 0 }, 'another place')
+    await rename(place, path.join(directory, 'backup'))
+    await sameAsLitestream(t, backupUrl(directory), `${pageSize} bytes a page`)
+    const { file: found } = await restored(t, pathToFileURL(other).href)
+    t.equal(await contentHash(found), await contentHash(file))
+    t.equal(await sql(found, 'pragma page_size; pragma integrity_check'), `${pageSize}\nok\n`)
+  }
+})
+
 t.test('the command line', async (t) => {
   const directory = t.testdir()
   const file = path.join(directory, 'my.db')
@@ -179,6 +199,18 @@ t.test('the command line', async (t) => {
   )
   t.equal(exec.code, 7, 'the exit code of its command')
   t.equal(await sql((await restored(t, url)).file, 'select * from t'), '1\n2\n', 'what the command wrote is uploaded')
+
+  const onSignal = `process.on('SIGTERM', () => { new (require('better-sqlite3'))('${file}').exec('insert into t values (3)'); process.exit(5) })`
+  const app = `${process.execPath} -e "${onSignal}; setInterval(() => {}, 1000); console.log('began'.toUpperCase())"`
+  const supervised = start(t, [litefsScript, 'replicate', '-exec', app, file, url])
+  await printed(supervised, 'BEGAN')
+  t.equal(await supervised.end('SIGTERM'), 5, 'the command gets the signal, and has the last word')
+  t.equal(
+    await sql((await restored(t, url)).file, 'select max(a) from t'),
+    '3\n',
+    'what it wrote at the end is uploaded',
+  )
+  await sql(file, 'delete from t where a = 3')
 
   const replicate = await startReplicate(t, file, url)
   const second = await litefs('replicate', '-once', file, url)

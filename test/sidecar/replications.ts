@@ -21,8 +21,13 @@ interface Teardown {
   teardown(callback: () => Promise<void>): void
 }
 
-export function start(t: Teardown, args: readonly string[], env: NodeJS.ProcessEnv = process.env): Started {
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env })
+export function start(
+  t: Teardown,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+  command = process.execPath,
+): Started {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env })
   const exited = once(child, 'exit')
   let printed = ''
   for (const stream of [child.stdout, child.stderr]) {

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
+import { ACCESS_KEY, SECRET_KEY, startRadosgw } from '../servers/radosgw.js'
 import { backedUp, FAST, sql } from './backups.js'
 import { type ConfigSections, type Mount, startMount } from './harness.js'
 import { positionOf } from './judges.js'
@@ -30,8 +31,10 @@ async function uploadsOf(backup: string, name: string): Promise<string[]> {
   return (await readdir(directory)).sort().map((file) => path.join(directory, file))
 }
 
-function startBootstrapped(t: Test, primary: Mount, backup: string, dataDir?: string): Promise<Mount> {
-  const configExtra = { backup: { url: `file://${backup}`, bootstrap: true } }
+/** `backup`: a directory, or the keys of another storage. */
+function startBootstrapped(t: Test, primary: Mount, backup: string | object, dataDir?: string): Promise<Mount> {
+  const keys = typeof backup === 'string' ? { url: `file://${backup}` } : backup
+  const configExtra = { backup: { ...keys, bootstrap: true } }
   return startReplica(t, primary.url, dataDir === undefined ? { configExtra } : { configExtra, dataDir })
 }
 
@@ -104,9 +107,13 @@ t.test('a restored cluster, which goes on with the TXIDs of its backup', async (
   t.equal(await snapshotsOf(primary, 'my.db'), 2, 'the primary saw that it was not its history, both times')
 })
 
-t.test('a replica that is killed while it begins', async (t) => {
-  const backup = path.join(t.testdir(), 'backup')
-  const primary = await startMount(t, { configExtra: backupConfig(backup) })
+t.test('a replica that is killed while it begins, with a backup in S3', async (t) => {
+  t.testdir()
+  const s3 = await startRadosgw(t)
+  await s3.createBucket('tests')
+  const keys = { 'access-key-id': ACCESS_KEY, 'secret-access-key': SECRET_KEY, 'part-size': '5MiB' }
+  const backup = { url: 's3://tests/some/path', endpoint: s3.endpoint, ...keys }
+  const primary = await startMount(t, { configExtra: { backup: { ...UPLOADS_ONLY, ...backup } } })
   await sql(path.join(primary.dir, 'my.db'), `${CREATE}; ${insert(6_000_000)}`)
   await backedUp(primary, 'my.db')
   const dataDir = path.join(t.testdirName, 'data')
