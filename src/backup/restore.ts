@@ -51,7 +51,7 @@ export async function restoreDatabase(
   output: string,
   options: RestoreOptions,
 ): Promise<RestoredDatabase> {
-  return await inRestoreDirectory(output, async (directory) => {
+  const restoring = inRestoreDirectory(output, async (directory) => {
     const numbered = plan.map((file, index) => ({ file, target: path.join(directory, `${index}.ltx`) }))
     await inParallel(numbered, PARALLEL_DOWNLOADS, ({ file, target }) => download(from, file, target, options))
     const database = path.join(directory, 'database')
@@ -60,6 +60,18 @@ export async function restoreDatabase(
     await replaceDatabase(database, output)
     return restored
   })
+  return await restoring.catch((error) => {
+    throw withNeed(error, output, plan)
+  })
+}
+
+/** Where the disk is full: how much space it takes. */
+function withNeed(error: unknown, output: string, plan: readonly BackupFile[]): unknown {
+  if (!(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) return error
+  const megabytes = Math.ceil(plan.reduce((sum, { size }) => sum + size, 0) / 1e6)
+  const parent = path.dirname(path.resolve(output))
+  const need = `the files of the backup take ${megabytes} MB there, and then comes the database (free space, or restore to another disk)`
+  return new Error(`${parent} is too small: ${need}`, { cause: error })
 }
 
 /** A file of a plan and the local copy of it. */

@@ -5,6 +5,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { litefsScript, run } from '../system/harness.js'
+import { smallDisk } from '../system/small-disk.js'
 import { litestreamRestore } from './oracle.js'
 
 const fixtures = fileURLToPath(new URL('../../../shared/fixtures/litestream', import.meta.url))
@@ -93,6 +94,20 @@ if (!existsSync(fixtures)) {
     const deep = path.join(dir, 'new/directory/restored.db')
     t.match(await litefs('restore', '-o', deep, '-parallelism', '10', url), { code: 0 }, 'as in scripts for Litestream')
     t.ok(existsSync(deep))
+  })
+
+  t.test('a disk that is full says how much it takes, and has what it had', async (t) => {
+    const dir = await backupOf(t)
+    const disk = await smallDisk(t, '64k')
+    const file = path.join(disk, 'restored.db')
+    await writeFile(file, 'precious')
+    const restore = await litefs('restore', '-o', file, '-force', `file://${dir}/backup`)
+    t.match(restore, {
+      code: 1,
+      stderr: /: .*litefs-disk-\w+ is too small: the files of the backup take 1 MB .*free space.*ENOSPC/,
+    })
+    t.strictSame(await readdir(disk), ['restored.db'])
+    t.equal(await readFile(file, 'utf8'), 'precious')
   })
 
   t.test('a damaged backup becomes no database', async (t) => {
