@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs'
 import { Readable } from 'node:stream'
-import type { S3Client } from '@aws-sdk/client-s3'
+import type { ListObjectsV2CommandInput, ListObjectsV2CommandOutput, S3Client } from '@aws-sdk/client-s3'
 import { wrapped } from './directory-storage.js'
 import { faultOf, s3Failure } from './s3-failure.js'
 import {
@@ -92,15 +92,10 @@ export class S3Storage implements Storage {
     const prefix = `${this.#key(directory)}/`
     let token: string | undefined
     do {
-      const page = await this.#ask('list', directory, () =>
-        this.#client.send(
-          new this.#sdk.ListObjectsV2Command({
-            Bucket: this.#settings.bucket,
-            Prefix: prefix,
-            ...(token === undefined ? { StartAfter: startAfter(prefix + from) } : { ContinuationToken: token }),
-          }),
-        ),
-      )
+      const page = await this.#listPage(directory, {
+        Prefix: prefix,
+        ...(token === undefined ? { StartAfter: startAfter(prefix + from) } : { ContinuationToken: token }),
+      })
       const files = (page.Contents ?? []).map(({ Key = '', Size = 0, LastModified }) => {
         return { name: Key.slice(prefix.length), size: Size, timeMs: LastModified?.getTime() ?? 0 }
       })
@@ -115,16 +110,11 @@ export class S3Storage implements Storage {
     const names: string[] = []
     let token: string | undefined
     do {
-      const page = await this.#ask('list', directory, () =>
-        this.#client.send(
-          new this.#sdk.ListObjectsV2Command({
-            Bucket: this.#settings.bucket,
-            Prefix: prefix,
-            Delimiter: '/',
-            ...(token !== undefined && { ContinuationToken: token }),
-          }),
-        ),
-      )
+      const page = await this.#listPage(directory, {
+        Prefix: prefix,
+        Delimiter: '/',
+        ...(token !== undefined && { ContinuationToken: token }),
+      })
       for (const { Prefix = '' } of page.CommonPrefixes ?? []) names.push(Prefix.slice(prefix.length, -1))
       token = page.NextContinuationToken
     } while (token !== undefined)
@@ -189,6 +179,30 @@ export class S3Storage implements Storage {
 
   async close(): Promise<void> {
     this.#client.destroy()
+  }
+
+  /** What is no listing, such as the page of a console or of a proxy, or has not all that it tells of, must not pass for one that is empty. */
+  async #listPage(
+    directory: string,
+    what: Omit<ListObjectsV2CommandInput, 'Bucket'>,
+  ): Promise<ListObjectsV2CommandOutput> {
+    const { bucket, endpoint } = this.#settings
+    const page = await this.#ask('list', directory, () =>
+      this.#client.send(new this.#sdk.ListObjectsV2Command({ Bucket: bucket, ...what })),
+    )
+    const { Name, IsTruncated, KeyCount = 0, Contents = [], CommonPrefixes = [] } = page
+    if (Name === undefined && IsTruncated === undefined) {
+      const remedy = `correct backup.endpoint, ${endpoint || 'AWS'}`
+      throw new StorageError(`Cannot list ${this.#urlOf(directory)}: the answer is none of S3 (${remedy})`, 'setup')
+    }
+    const count = Contents.length + CommonPrefixes.length
+    if (KeyCount > count) {
+      throw new StorageError(
+        `Cannot list ${this.#urlOf(directory)}: the answer has ${count} of ${KeyCount} entries`,
+        'passing',
+      )
+    }
+    return page
   }
 
   /** A file larger than one PUT goes in parts; its last request then has the condition. */

@@ -1,6 +1,9 @@
 // The same tests over all storages, each a real server: a directory, Ceph's S3 gateway, Azure's emulator, OpenSSH.
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdir, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { promisify } from 'node:util'
@@ -247,6 +250,31 @@ t.test('what S3 keeps is what Litestream looks for', async (t) => {
   t.equal(goTime(Date.UTC(2026, 10, 21, 4, 26, 52, 479)), '2026-11-21T04:26:52.479Z')
   t.equal(goTime(Date.UTC(2026, 10, 21, 4, 26, 52, 400)), '2026-11-21T04:26:52.4Z')
   t.equal(goTime(Date.UTC(2026, 10, 21, 4, 26, 50)), '2026-11-21T04:26:50Z')
+})
+
+t.test('an answer that is no listing does not pass for an empty one', async (t) => {
+  let answer = ''
+  const server = http.createServer((_request, response) => void response.end(answer))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => void server.close())
+  const { port } = server.address() as AddressInfo
+  const storage = await S3Storage.open({ ...s3Settings, endpoint: `http://127.0.0.1:${port}` })
+  t.teardown(() => storage.close())
+  for (const [text, message] of [
+    [
+      '<!DOCTYPE html><html><body>the console</body></html>',
+      /the answer is none of S3 \(correct backup\.endpoint, http/,
+    ],
+    ['', /the answer is none of S3/],
+    ['<ListBucketResult><Name>tests</Name><KeyCount>2</KeyCount></ListBucketResult>', /has 0 of 2 entries/],
+  ] as const) {
+    answer = text
+    await t.rejects(listed(storage, '0000'), { name: 'StorageError', message }, text)
+    await t.rejects(storage.directories(''), { name: 'StorageError', message }, text)
+  }
+  answer = '<ListBucketResult><Name>tests</Name><KeyCount>0</KeyCount></ListBucketResult>'
+  t.strictSame(await listed(storage, '0000'), [])
 })
 
 t.test('whoever cannot use a storage is told what to do', async (t) => {
