@@ -50,7 +50,7 @@ export async function startNode(t: Test, base: string): Promise<Node> {
 }
 
 /** The command that applies the primary's newest transaction. */
-export function applying(primary: Primary, bytes: Buffer): object {
+export function applying(primary: Primary, bytes: Buffer) {
   const preApply = bytes.readBigUInt64BE(40)
   const [minTxid, maxTxid] = [bytes.readBigUInt64BE(16), bytes.readBigUInt64BE(24)]
   return { apply: 'db', ltx: { minTxid, maxTxid, preApply, postApply: primary.checksum, body: { bytes } } }

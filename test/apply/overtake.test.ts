@@ -25,11 +25,11 @@ for (const mode of ['WAL', 'DELETE']) {
     const send = async (bytes: Buffer, isUnread = true) => {
       const received = path.join(base, `received-${++count}`)
       writeFileSync(received, bytes)
-      const command = { ...applying(primary, bytes), isUnread } as { ltx: object }
-      await node.ask({ ...command, ltx: { ...command.ltx, body: { path: received } } })
+      const { ltx, ...command } = applying(primary, bytes)
+      await node.ask({ ...command, isUnread, ltx: { ...ltx, body: { path: received } } })
       rmSync(received)
-      const ltx = path.join(node.dataDir, 'dbs', 'db', 'ltx', formatLtxName(primary.txid, primary.txid))
-      t.ok(readFileSync(ltx).equals(bytes), 'the file is kept as it arrived')
+      const kept = path.join(node.dataDir, 'dbs', 'db', 'ltx', formatLtxName(primary.txid, primary.txid))
+      t.ok(readFileSync(kept).equals(bytes), 'the file is kept as it arrived')
     }
     const overtaken = () => node.ask({ overtaken: true })
     const look = async () => {

@@ -16,7 +16,7 @@ async function frozenContent(database: Database): Promise<Buffer | undefined> {
   await freeze.prepare()
   const pages: Buffer[] = []
   for await (const { bytes } of readFrozenPages(freeze.pages)) pages.push(Buffer.from(bytes))
-  database.thaw(freeze)
+  database.freezes.end(freeze)
   return Buffer.concat(pages)
 }
 
