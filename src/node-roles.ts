@@ -7,7 +7,8 @@ import { Judge } from './judge.js'
 import { Announcer } from './lease/announcer.js'
 import type { Peers } from './lease/known-peers.js'
 import type { Lease, Leaser, NodeInfo, PrimaryInfo } from './lease/leaser.js'
-import { type RoleParts, RoleRunner } from './lease/role-runner.js'
+import type { RoleParts } from './lease/role-parts.js'
+import { RoleRunner } from './lease/role-runner.js'
 import type { RoleState, Term } from './lease/role-terms.js'
 import { describeError, type Log } from './log.js'
 import type { ConnectedReplicas } from './replication/connected-replicas.js'
@@ -95,6 +96,8 @@ export class NodeRoles implements RoleParts, RoleControl {
 
   /** Hands over to the replica that is furthest, if this node is primary, and asks for the lease no more. */
   async stop(): Promise<void> {
+    // To break that off could leave the others without what this node has.
+    await this.runner.reached(({ kind }) => kind !== 'handing', CHANGE_MS)
     if (this.#leaser.name !== 'static' && this.runner.state.kind === 'leading') {
       const positions = () => this.#switch.replica.positions()
       const { replicas } = this.#options
@@ -310,10 +313,7 @@ export class NodeRoles implements RoleParts, RoleControl {
   }
 
   async #handTo(nodeId: string, standAfterMs: number): Promise<boolean> {
-    this.runner.tell({ type: 'handOver', nodeId, standAfterMs })
-    await this.runner.reached(({ kind }) => kind !== 'handing', CHANGE_MS)
-    const { kind } = this.runner.state
-    return kind === 'seeking' || kind === 'following'
+    return await this.runner.handOver(nodeId, standAfterMs, CHANGE_MS)
   }
 
   async #untilLeading(what: string): Promise<void> {

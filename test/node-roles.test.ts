@@ -3,11 +3,11 @@ import t, { type Test } from 'tap'
 import { ExpectedPeers } from '../src/expected-peers.js'
 import { RequestError } from '../src/http/answers.js'
 import { PeerAccess } from '../src/http/peer-access.js'
-import type { Lease, Leaser, NodeInfo } from '../src/lease/leaser.js'
+import type { Lease, Leaser, NodeInfo, PrimaryInfo } from '../src/lease/leaser.js'
 import { StaticLeaser } from '../src/lease/static-leaser.js'
 import { monotonicMs } from '../src/monotonic.js'
 import { NodeRoles } from '../src/node-roles.js'
-import { ConnectedReplicas } from '../src/replication/connected-replicas.js'
+import { ConnectedReplica, ConnectedReplicas } from '../src/replication/connected-replicas.js'
 import type { SwitchedNode } from '../src/role-switch.js'
 import { Epoch } from '../src/store/epoch.js'
 import { Identity } from '../src/store/identity.js'
@@ -24,19 +24,23 @@ const lease: Lease = {
   ttlMs: 10_000,
   renewedAtMs: 0,
   soleFromMs: 0,
-  renew: async () => true,
+  renew: async (signal) => {
+    signal.throwIfAborted()
+    return true
+  },
   release: async () => {},
 }
 
 const TTL_MS = 800
 const given = new StaticLeaser(undefined)
-/** A lease store that names nobody, and gives the lease to whoever asks. */
+let holder: PrimaryInfo | undefined
+/** A lease store that names nobody else than this, and gives the lease to whoever asks. */
 const forgetful: Leaser = {
   name: 'etcd',
   ttlMs: TTL_MS,
   acquire: async () => ({ ...lease, renewedAtMs: monotonicMs() }),
   takeOver: () => given.takeOver(),
-  primary: () => given.primary(),
+  primary: async () => holder,
   changed: (...seen) => given.changed(...seen),
   clusterId: async () => CLUSTER,
   swapClusterId: async () => true,
@@ -46,7 +50,13 @@ const forgetful: Leaser = {
 }
 
 /** A node whose database is at this TXID, and that knows these others since its last run; its role is never switched. */
-function nodeAt(t: Test, txid: bigint, allowStale = false, known: readonly NodeInfo[] = []): NodeRoles {
+function nodeAt(
+  t: Test,
+  txid: bigint,
+  allowStale = false,
+  known: readonly NodeInfo[] = [],
+  handOver: SwitchedNode['handOver'] = async () => false,
+): NodeRoles {
   const dataDir = t.testdir({ clusterid: CLUSTER })
   PeerFile.load(dataDir).remember(
     known.map(({ hostname, advertiseUrl, nodeId }) => ({ hostname, advertiseUrl, nodeId })),
@@ -63,10 +73,13 @@ function nodeAt(t: Test, txid: bigint, allowStale = false, known: readonly NodeI
     prepare: async () => {},
     lead: async () => {},
     follow: async () => {},
-    handOver: async () => false,
+    handOver,
     finish: async () => {},
     close: async () => {},
   }
+  const replicas = new ConnectedReplicas()
+  const facts = { address: '', hostname: 'peer', advertiseUrl: '', isCandidate: true }
+  replicas.add(new ConnectedReplica({ nodeId: 'BB', ...facts }, positions))
   const options = {
     self: { hostname: 'self', advertiseUrl: 'http://self:1', nodeId: 'AA' },
     isCandidate: true,
@@ -76,7 +89,7 @@ function nodeAt(t: Test, txid: bigint, allowStale = false, known: readonly NodeI
     identity: Identity.load(dataDir),
     epoch: Epoch.load(dataDir),
     peers: PeerFile.load(dataDir),
-    replicas: new ConnectedReplicas(),
+    replicas,
     access: new PeerAccess({ token: undefined, tls: undefined }),
   }
   return new NodeRoles(forgetful, still, options, silent)
@@ -177,3 +190,28 @@ t.test(
     t.equal(roles.epoch.highest, 3n, 'and the next lease is to be above that')
   },
 )
+
+t.test('a node that is to end while it hands over ends when that is done', async (t) => {
+  t.teardown(() => {
+    holder = undefined
+  })
+  let goOn = () => {}
+  const quiet = new Promise<void>((resolve) => {
+    goOn = resolve
+  })
+  const did: string[] = []
+  const roles = nodeAt(t, 7n, true, [], async (_to, _leaseId, renew) => {
+    await quiet
+    did.push(`renewed: ${await renew()}`)
+    holder = { hostname: 'peer', advertiseUrl: DEAD.advertiseUrl, nodeId: 'BB', epoch: 6n }
+    return true
+  })
+  roles.start('http://self:1')
+  t.ok(await roles.runner.reached(({ kind }) => kind === 'leading', 20_000))
+  await roles.runner.quiet()
+  const handing = roles.handOff('BB')
+  const ending = roles.stop().then(() => did.push('ended'))
+  goOn()
+  await Promise.all([handing, ending])
+  t.strictSame(did, ['renewed: true', 'ended'])
+})

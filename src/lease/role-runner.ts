@@ -2,52 +2,18 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { describeError, type Log } from '../log.js'
 import { monotonicMs } from '../monotonic.js'
 import { KnownPeers, type Peers } from './known-peers.js'
-import type { Lease, Leaser, NodeInfo, PrimaryInfo } from './leaser.js'
+import type { Lease, Leaser, NodeInfo } from './leaser.js'
 import { next, SEEKING } from './role.js'
-import type { RoleEffect, RoleEvent, RoleState, Term } from './role-terms.js'
-
-/** What a role is to the rest of the node. */
-export interface RoleParts {
-  /** This node, as others find it. Its id is another one in each run. */
-  readonly self: NodeInfo
-  readonly isCandidate: boolean
-  /** Of the cluster that this node's data belongs to. */
-  clusterId(): string | undefined
-  /** Founds a cluster, if this node is in none, and gives its id. Throws a system error. */
-  foundCluster(): string
-  /** Why this node's data must not become everybody's as long as another candidate is there; undefined when they may. */
-  unfit(): string | undefined
-  /** Why this node does not ask for the lease yet: others may be there soon, and further. Undefined where it may. Takes a stated time at most. */
-  awaited(): Promise<string | undefined>
-  /** The highest epoch that was ever heard of here, durable. */
-  readonly epoch: { readonly highest: bigint; remember(epoch: bigint): void }
-  /**
-   * Asks other nodes how far they are, for a stated time at most. Resolves to why this node should not be primary now: one that is ahead, which
-   * it names, or knows of a higher epoch than this one; undefined where it may be.
-   */
-  judge(term: Term, peers: Peers, lease: Lease): Promise<string | undefined>
-  /** Commits may be acknowledged until this moment of `monotonicMs`. */
-  fence(untilMs: number): void
-  /** Before this node is the primary: apply what has arrived, and let go of the databases. */
-  prepare(): Promise<void>
-  /** Be the primary. Rejects when that cannot be. */
-  lead(term: Term): Promise<void>
-  /** Be a replica, of this primary where there is one; commit nothing from the call on. */
-  follow(primary: PrimaryInfo | undefined): Promise<void>
-  /**
-   * Stop committing, send a node everything, and then the lease. Resolves to false where the node did not get it: this one commits nothing
-   * all the same. `renew` makes sure of the lease before it goes.
-   */
-  handOver(nodeId: string, lease: Lease, renew: () => Promise<boolean>): Promise<boolean>
-}
+import type { RoleParts } from './role-parts.js'
+import type { HandoverOutcome, RoleEffect, RoleEvent, RoleState, Term } from './role-terms.js'
+import { isTakenOver } from './taken-over.js'
 
 /** By chance, a pause that is to be spread is longer by up to this part of it. */
 const SPREAD = 0.5
 /** Lines that a node logs of its role without ever leading, or hearing a primary. */
 const MAX_TOLD = 100
-/** How long a node that was handed the lease may take to say so in the lease store, milliseconds. */
-const TAKE_OVER_MS = 5000
-const TAKE_OVER_LOOK_MS = 50
+/** How long the lease store may take to hear that a lease is given up, milliseconds. */
+const RELEASE_MS = 5000
 
 /** Has the role of a node follow the lease: does what `next` says, and tells it what came of that. */
 export class RoleRunner {
@@ -60,9 +26,13 @@ export class RoleRunner {
   readonly #told = new Set<string>()
   #state: RoleState = SEEKING
   #lease: Lease | undefined
+  /** What came of the last one. */
+  #handover: HandoverOutcome | undefined
   #timer: NodeJS.Timeout | undefined
   /** Changes of role, one after the other. */
   #changing: Promise<unknown> = Promise.resolve()
+  /** A lease that is being given up. */
+  #releasing: Promise<void> = Promise.resolve()
   readonly #waiting = new Set<() => void>()
 
   constructor(leaser: Leaser, parts: RoleParts, log: Log) {
@@ -83,6 +53,7 @@ export class RoleRunner {
   /** What has happened, wherever it was noticed. */
   tell(event: RoleEvent): void {
     if (event.type === 'led' || event.type === 'renewed' || event.type === 'heard') this.#told.clear()
+    if (event.type === 'handedOver') this.#handover = event.outcome
     const step = next(this.#state, event, monotonicMs())
     const isOther = step.state !== this.#state
     this.#state = step.state
@@ -113,6 +84,17 @@ export class RoleRunner {
     })
   }
 
+  /**
+   * Has this node, which leads, hand its lease to that one, not to stand again before `standAfterMs` milliseconds. Resolves to whether that one
+   * has taken it, to false after `timeoutMs` too.
+   */
+  async handOver(nodeId: string, standAfterMs: number, timeoutMs: number): Promise<boolean> {
+    this.#handover = undefined
+    this.tell({ type: 'handOver', nodeId, standAfterMs })
+    await this.reached(({ kind }) => kind !== 'handing', timeoutMs)
+    return this.#handover === 'taken'
+  }
+
   /** Resolves when the changes of role that were begun are done. */
   async quiet(): Promise<void> {
     await this.#changing
@@ -131,6 +113,7 @@ export class RoleRunner {
     this.#ending.abort()
     await this.#changing
     if (lease !== undefined) await this.#release(lease)
+    await this.#releasing
   }
 
   #do(effect: RoleEffect): void {
@@ -146,7 +129,7 @@ export class RoleRunner {
         this.#parts.fence(effect.untilMs)
         return
       case 'release':
-        if (this.#lease !== undefined) void this.#release(this.#lease)
+        if (this.#lease !== undefined) this.#releasing = this.#release(this.#lease)
         return
       case 'follow':
         // At once, whatever else is under way.
@@ -164,7 +147,9 @@ export class RoleRunner {
     const failed = (type: 'storeFailed' | 'renewFailed' | 'leadFailed') => (error: unknown) => {
       if (!this.#ending.signal.aborted) this.tell({ type, reason: describeError(error) })
     }
-    const tell = (event: RoleEvent) => this.tell(event)
+    const tell = (event: RoleEvent | undefined) => {
+      if (event !== undefined) this.tell(event)
+    }
     if (effect.do === 'look') this.#look().then(tell, failed('storeFailed'))
     else if (effect.do === 'acquire') this.#acquire().then(tell, failed('storeFailed'))
     else if (effect.do === 'takeOver') this.#takeOver(effect.leaseId).then(tell, failed('storeFailed'))
@@ -174,7 +159,7 @@ export class RoleRunner {
     else {
       this.#change(() => this.#handOver(effect.nodeId)).then(tell, (error: Error) => {
         this.#log.error(`cannot hand over the lease: ${describeError(error)}`)
-        this.tell({ type: 'handedOver', isDone: false })
+        this.tell({ type: 'handedOver', outcome: 'sent' })
       })
     }
   }
@@ -193,6 +178,7 @@ export class RoleRunner {
   async #look(): Promise<RoleEvent> {
     const { signal } = this.#ending
     const { self } = this.#parts
+    await this.#releasing
     const primary = await this.#leaser.primary(signal)
     if (primary !== undefined && this.#leaser.name !== 'static') this.remember([primary])
     const foreign = await this.#foreign()
@@ -266,13 +252,14 @@ export class RoleRunner {
     return true
   }
 
-  async #renew(): Promise<RoleEvent> {
+  /** Undefined where the lease was given up meanwhile: there may be another one by now. */
+  async #renew(): Promise<RoleEvent | undefined> {
     const lease = this.#lease
-    if (lease === undefined || !(await lease.renew(this.#ending.signal))) {
-      this.#lease = undefined
-      return { type: 'lost', reason: 'the lease has run out, or another node has it' }
-    }
-    return { type: 'renewed', renewedAtMs: lease.renewedAtMs }
+    const isOurs = lease !== undefined && (await lease.renew(this.#ending.signal))
+    if (lease !== this.#lease) return undefined
+    if (isOurs) return { type: 'renewed', renewedAtMs: lease.renewedAtMs }
+    this.#lease = undefined
+    return { type: 'lost', reason: 'the lease has run out, or another node has it' }
   }
 
   /** The cluster's id is in the lease store before anybody can commit. */
@@ -299,23 +286,22 @@ export class RoleRunner {
 
   async #handOver(nodeId: string): Promise<RoleEvent> {
     const lease = this.#lease
-    if (lease === undefined) return { type: 'handedOver', isDone: false }
-    const { signal } = this.#ending
-    const given = await this.#parts.handOver(nodeId, lease, () => lease.renew(signal))
-    return { type: 'handedOver', isDone: given && (await this.#isTakenOver()) }
+    if (lease === undefined) return { type: 'handedOver', outcome: 'kept' }
+    const isSent = await this.#parts.handOver(nodeId, lease, () => this.#isOurs(lease))
+    if (!isSent) return { type: 'handedOver', outcome: 'kept' }
+    if (!(await isTakenOver(this.#leaser, this.#parts.self.advertiseUrl, this.#ending.signal)))
+      return { type: 'handedOver', outcome: 'sent' }
+    this.#lease = undefined
+    return { type: 'handedOver', outcome: 'taken' }
   }
 
-  async #isTakenOver(): Promise<boolean> {
-    const untilMs = monotonicMs() + TAKE_OVER_MS
-    while (monotonicMs() < untilMs) {
-      const primary = await this.#leaser.primary(this.#ending.signal)
-      if (primary !== undefined && primary.advertiseUrl !== this.#parts.self.advertiseUrl) {
-        this.#lease = undefined
-        return true
-      }
-      await new Promise((resolve) => setTimeout(resolve, TAKE_OVER_LOOK_MS))
+  async #isOurs(lease: Lease): Promise<boolean> {
+    try {
+      return await lease.renew(this.#ending.signal)
+    } catch (error) {
+      this.#log.warn(`cannot hand over the lease, which has to be renewed first: ${describeError(error)}`)
+      return false
     }
-    return false
   }
 
   /** Where it fails the lease runs out by itself. */
@@ -323,7 +309,7 @@ export class RoleRunner {
     if (this.#lease === lease) this.#lease = undefined
     try {
       await this.#changing
-      await lease.release(AbortSignal.timeout(TAKE_OVER_MS))
+      await lease.release(AbortSignal.timeout(RELEASE_MS))
     } catch (error) {
       this.#log.warn(`cannot give up the lease, it runs out by itself: ${describeError(error)}`)
     }

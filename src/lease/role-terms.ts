@@ -35,6 +35,12 @@ export type RoleState =
   | { readonly kind: 'handing'; readonly term: Term; readonly standAfterMs: number }
   | { readonly kind: 'stopped' }
 
+/**
+ * `taken`: the other node has the lease. `kept`: its id has not left this node. `sent`: it has, and nobody has said that it has the lease, which may
+ * still be taken at any time.
+ */
+export type HandoverOutcome = 'taken' | 'kept' | 'sent'
+
 export type RoleEvent =
   /** The lease store has answered. `obstacle`: why this node must not be primary; `foreign`: why it must not follow either. */
   | {
@@ -63,7 +69,7 @@ export type RoleEvent =
   | { readonly type: 'offered'; readonly leaseId: string }
   /** Somebody wants this node to hand its lease to that one; not to stand again before `standAfterMs` milliseconds. */
   | { readonly type: 'handOver'; readonly nodeId: string; readonly standAfterMs: number }
-  | { readonly type: 'handedOver'; readonly isDone: boolean }
+  | { readonly type: 'handedOver'; readonly outcome: HandoverOutcome }
   /** Somebody wants this node to step down. */
   | { readonly type: 'demote'; readonly standAfterMs: number }
   | { readonly type: 'tick' }

@@ -79,18 +79,15 @@ function following(state: In<'following'>, event: RoleEvent, nowMs: number): Rol
       return { state: { ...state, asking: true }, effects: [{ do: 'look' }] }
     case 'looked':
       return lookedAgain({ ...state, asking: false, failures: 0 }, event, nowMs)
-    case 'refused':
-      return { state: { ...state, asking: false }, effects: state.heard ? [] : [wake(LOOK_MS)] }
     case 'storeFailed': {
       const failures = state.failures + 1
       const message = `cannot ask the lease store for another primary, trying again: ${event.reason}`
       const effects: RoleEffect[] = failures === 1 ? [{ do: 'log', level: 'warn', message }] : []
       return { state: { ...state, asking: false, failures }, effects: [...effects, wake(pauseMs(failures))] }
     }
-    case 'acquired':
-      return won(event, nowMs)
     case 'offered':
-      return { state: { ...state, asking: true }, effects: [{ do: 'takeOver', leaseId: event.leaseId }] }
+      // With its lease the primary has ended its stream: should this node not get that, it looks whom to follow.
+      return { state: { ...SEEKING, asking: true }, effects: [{ do: 'takeOver', leaseId: event.leaseId }] }
     default:
       return stay(state)
   }
@@ -208,8 +205,10 @@ function suspended(state: In<'suspended'>, event: RoleEvent, nowMs: number): Rol
 function handing(state: In<'handing'>, event: RoleEvent, nowMs: number): RoleStep {
   const { term, standAfterMs } = state
   if (event.type !== 'handedOver') return stay(state)
-  if (event.isDone) return sought(nowMs + standAfterMs, 'the lease is handed over', [])
-  return { state: { kind: 'suspended', term, asking: true }, effects: [{ do: 'renew' }] }
+  if (event.outcome === 'taken') return sought(nowMs + standAfterMs, 'the lease is handed over', [])
+  if (event.outcome === 'kept') return { state: { kind: 'suspended', term, asking: true }, effects: [{ do: 'renew' }] }
+  const why = 'the lease was sent to another node, which has not taken it: nobody has it any more'
+  return steppedDown(why, nowMs, [{ do: 'release' }], standAfterMs)
 }
 
 function found(primary: PrimaryInfo): RoleStep {

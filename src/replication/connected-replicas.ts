@@ -67,7 +67,7 @@ export class ConnectedReplica {
 
   /**
    * Has the lease sent to it, after everything there is; its stream ends with that. Resolves to false when the stream ends without, or when
-   * it takes longer than `timeoutMs` milliseconds: then it is not sent any more.
+   * it takes longer than `timeoutMs` milliseconds: then it is not sent any more. True says no more than that it was not kept back.
    */
   async handOver(leaseId: string, timeoutMs: number): Promise<boolean> {
     if (this.#isEnded) return false
@@ -89,7 +89,7 @@ export class ConnectedReplica {
     return this.#handoff?.leaseId
   }
 
-  /** The lease has been sent. */
+  /** The lease is sent: whatever comes of that, the replica may have it. */
   handedOver(): void {
     this.#settle(true)
   }

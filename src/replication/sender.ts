@@ -95,8 +95,9 @@ class Sender {
         replica.hasAll()
         const leaseId = replica.offeredLease
         if (leaseId !== undefined) {
-          yield encodeFrame({ type: 'handoff', leaseId })
+          // Nobody knows how much of what was given arrives.
           replica.handedOver()
+          yield encodeFrame({ type: 'handoff', leaseId })
           return
         }
       }

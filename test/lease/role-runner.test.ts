@@ -2,7 +2,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import type { Lease, Leaser } from '../../src/lease/leaser.js'
-import { type RoleParts, RoleRunner } from '../../src/lease/role-runner.js'
+import type { RoleParts } from '../../src/lease/role-parts.js'
+import { RoleRunner } from '../../src/lease/role-runner.js'
 import { monotonicMs } from '../../src/monotonic.js'
 import { eventually } from '../system/replicas.js'
 import { node } from './backends.js'
@@ -16,30 +17,36 @@ interface World {
   renews: number
   /** How many renewals find the lease. */
   lasts: number
+  /** What a handover comes to. */
+  readonly handOver?: RoleParts['handOver']
+  /** Answers to the next renewals, false or anything. */
+  readonly late?: Promise<boolean>[]
 }
 
 /** A node alone at a lease store that has lost its data. */
 function start(world: World, soleFromMs: number, failure?: Error): RoleRunner {
-  let renewedAtMs = monotonicMs()
-  const lease: Lease = {
-    id: 'one',
-    epoch: 5n,
-    ttlMs: TTL_MS,
-    soleFromMs,
-    get renewedAtMs() {
-      return renewedAtMs
-    },
-    renew: async () => {
-      if (++world.renews > world.lasts) return false
-      renewedAtMs = monotonicMs()
-      return true
-    },
-    release: async () => void world.did.push('release'),
+  const newLease = (): Lease => {
+    let renewedAtMs = monotonicMs()
+    return {
+      id: 'one',
+      epoch: 5n,
+      ttlMs: TTL_MS,
+      soleFromMs,
+      get renewedAtMs() {
+        return renewedAtMs
+      },
+      renew: async () => {
+        if (++world.renews > world.lasts || (await world.late?.shift()) === false) return false
+        renewedAtMs = monotonicMs()
+        return true
+      },
+      release: async () => void world.did.push('release'),
+    }
   }
   const leaser: Leaser = {
     name: 'etcd',
     ttlMs: TTL_MS,
-    acquire: async () => lease,
+    acquire: async () => newLease(),
     takeOver: async () => undefined,
     primary: async () => undefined,
     changed: async () => undefined,
@@ -65,7 +72,7 @@ function start(world: World, soleFromMs: number, failure?: Error): RoleRunner {
       world.did.push('lead')
     },
     follow: async () => {},
-    handOver: async () => false,
+    handOver: world.handOver ?? (async () => false),
   }
   const tell = (line: string) => void world.lines.push(line)
   const runner = new RoleRunner(leaser, parts, { debug: tell, info: tell, warn: tell, error: tell })
@@ -111,4 +118,59 @@ t.test('a lease that is lost while the node waits is none', async (t) => {
   await runner.reached(({ kind }) => kind === 'seeking', 10_000)
   t.notMatch(world.did, /lead|judge/)
   t.match(world.lines.join(), /cannot be the primary: the lease was lost again/)
+})
+
+t.test('a lease that was sent to another node is never led with again, whether or not that has taken it', async (t) => {
+  const world: World = { did: [], lines: [], renews: 0, lasts: 1000, handOver: async () => true }
+  const runner = start(world, 0)
+  t.teardown(() => runner.stop())
+  t.ok(await runner.reached(({ kind }) => kind === 'leading', 10_000))
+  await runner.quiet()
+  world.did.length = 0
+  t.equal(await runner.handOver('AB', 0, 20_000), false, 'the lease store names nobody else')
+  await runner.reached(({ kind }) => kind === 'leading', 10_000)
+  await runner.quiet()
+  t.strictSame(world.did, ['release', 'judge', 'lead'], 'with another lease only')
+})
+
+t.test('a lease that could not be renewed before it was sent is kept', async (t) => {
+  const handOver: RoleParts['handOver'] = async (_nodeId, _lease, renew) => (await renew()) && false
+  const world: World = { did: [], lines: [], renews: 0, lasts: 1000, handOver }
+  const runner = start(world, 0)
+  t.teardown(() => runner.stop())
+  t.ok(await runner.reached(({ kind }) => kind === 'leading', 10_000))
+  await runner.quiet()
+  world.did.length = 0
+  world.renews = 0
+  t.equal(await runner.handOver('AB', 0, 20_000), false)
+  t.ok(await runner.reached(({ kind }) => kind === 'leading', 10_000))
+  await runner.quiet()
+  t.strictSame(world.did, ['lead'])
+})
+
+t.test('whoever ends waits until the lease is given up', async (t) => {
+  const world: World = { did: [], lines: [], renews: 0, lasts: 1000 }
+  const runner = start(world, 0)
+  t.ok(await runner.reached(({ kind }) => kind === 'leading', 10_000))
+  runner.tell({ type: 'demote', standAfterMs: 60_000 })
+  await runner.stop()
+  t.ok(world.did.includes('release'))
+})
+
+t.test('what is said of a lease that was given up is not said of the next', async (t) => {
+  let answer = (_isOurs: boolean) => {}
+  const late = new Promise<boolean>((resolve) => {
+    answer = resolve
+  })
+  const world: World = { did: [], lines: [], renews: 0, lasts: 1000, late: [late] }
+  const runner = start(world, 0)
+  t.ok(await runner.reached(({ kind }) => kind === 'leading', 10_000))
+  await eventually('a renewal', 10_000, async () => world.renews || undefined)
+  runner.tell({ type: 'demote', standAfterMs: 0 })
+  t.ok(await runner.reached(({ kind }) => kind === 'leading', 10_000))
+  answer(false)
+  await eventually('renewals of the second', 10_000, async () => world.renews > 3 || undefined)
+  t.equal(runner.state.kind, 'leading')
+  await runner.stop()
+  t.strictSame(world.did, ['judge', 'lead', 'release', 'judge', 'lead', 'release'], 'which is given up too')
 })

@@ -134,17 +134,30 @@ t.test('a lease that is handed over needs no judgement of the peers', async (t) 
   t.strictSame(offered.done, ['takeOver'])
   const taken = play(offered.state, [70, { type: 'acquired', term, handed: true }])
   t.strictSame([taken.state.kind, taken.done], ['leading', ['lead']])
-  t.strictSame(play(offered.state, [70, { type: 'refused' }]).state.kind, 'following')
+  for (const answer of [{ type: 'refused' }, { type: 'storeFailed', reason: 'down' }] as const) {
+    const left = play(offered.state, [70, answer], [600, { type: 'tick' }], [610, { ...nobody, primary: other }])
+    t.strictSame(
+      left.done,
+      ['look', 'follow other'],
+      `${answer.type}: the stream ended with the lease, so it follows anew`,
+    )
+  }
 })
 
 t.test('handing over, done and not done', async (t) => {
   const handing = play(primary.state, [2000, { type: 'handOver', nodeId: 'AB', standAfterMs: 500 }])
   t.strictSame([handing.state.kind, handing.done], ['handing', ['handOver']])
-  const done = play(handing.state, [2100, { type: 'handedOver', isDone: true }])
+  const done = play(handing.state, [2100, { type: 'handedOver', outcome: 'taken' }])
   t.strictSame([done.state.kind, done.done], ['seeking', ['look']])
   t.strictSame(play(done.state, [2500, nobody]).done, [], 'it leaves the others time to stand')
-  const kept = play(handing.state, [9000, { type: 'handedOver', isDone: false }])
+  const kept = play(handing.state, [9000, { type: 'handedOver', outcome: 'kept' }])
   t.strictSame([kept.state.kind, kept.done], ['suspended', ['renew']])
+  const sent = play(handing.state, [9000, { type: 'handedOver', outcome: 'sent' }])
+  t.strictSame(
+    [sent.state.kind, sent.done],
+    ['seeking', ['follow nobody', 'release', 'look']],
+    'the other one could take it at any time: this one has it no more',
+  )
 })
 
 t.test('stepping down, and standing again later', async (t) => {
@@ -188,8 +201,9 @@ t.test('whatever happens, only the holder of a lease that lasts leads or moves t
     { type: 'unheard' },
     { type: 'offered', leaseId: 'x' },
     { type: 'handOver', nodeId: 'AB', standAfterMs: 0 },
-    { type: 'handedOver', isDone: false },
-    { type: 'handedOver', isDone: true },
+    { type: 'handedOver', outcome: 'kept' },
+    { type: 'handedOver', outcome: 'sent' },
+    { type: 'handedOver', outcome: 'taken' },
     { type: 'demote', standAfterMs: 100 },
   ]
   let seed = 7
@@ -206,14 +220,14 @@ t.test('whatever happens, only the holder of a lease that lasts leads or moves t
     let event = events[below(events.length)] ?? nobody
     const choice = below(10)
     const renewedAtMs = nowMs - below(300)
-    const canAcquire = state.kind === 'seeking' || state.kind === 'following'
-    if (choice === 0 && canAcquire) event = { type: 'acquired', term: { ...term, renewedAtMs }, handed: below(2) === 0 }
+    if (choice === 0 && state.kind === 'seeking')
+      event = { type: 'acquired', term: { ...term, renewedAtMs }, handed: below(2) === 0 }
     const couldRenew: boolean = state.kind === 'leading' || state.kind === 'suspended'
     if (choice === 1 && couldRenew) event = { type: 'renewed', renewedAtMs }
     if (event.type === 'acquired' || event.type === 'renewed') holdsUntilMs = renewedAtMs + TTL_MS
     // Nothing else tells of them.
     if ((event.type === 'lost' && !couldRenew) || (event.type === 'handedOver' && state.kind !== 'handing')) continue
-    if (event.type === 'lost' || (event.type === 'handedOver' && event.isDone)) holdsUntilMs = 0
+    if (event.type === 'lost' || (event.type === 'handedOver' && event.outcome !== 'kept')) holdsUntilMs = 0
     const step = next(state, event, nowMs)
     for (const effect of step.effects) {
       const untilMs =

@@ -153,3 +153,30 @@ t.test('a primary that ends waits for a candidate that has just started', async 
   t.equal((await primary([second])).hostname, 'n2')
   t.equal((await entriesOf(second, 'w')).size, writer.acknowledged.length, 'everything is there')
 })
+
+t.test(
+  "a lease that was sent to a node which stands still is nobody's, and that node follows when it goes on",
+  async (t) => {
+    const { places, primary } = await startCluster(t, 2, LEASE_MS)
+    const [first, second] = places
+    if (first === undefined || second === undefined) throw new Error('two nodes')
+    await createLog(first)
+    await agreeing(t, first, [second])
+    const nodeId = (await fetch(`${second.url}/info`)).headers.get('litefs-id')
+    second.signal('SIGSTOP')
+    const { status, text } = await first.post(`/handoff?nodeID=${nodeId}`)
+    t.match({ status, text }, { status: 503, text: /n2 did not take the lease/ })
+    t.equal((await primary([first])).hostname, 'n1')
+    const writer = await startWriter(t, 'w', [first])
+    await more(writer, 20)
+    second.signal('SIGCONT')
+    await eventually('the second following again', 20_000, async () => {
+      return second.mount.output().match(/existing primary found/g)?.length === 2 || undefined
+    })
+    await more(writer, 20)
+    await writer.stop()
+    await agreeing(t, first, [second])
+    t.notMatch(second.mount.output(), /primary lease acquired/)
+    t.strictSame(writer.failures, [])
+  },
+)
