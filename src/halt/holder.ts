@@ -55,6 +55,8 @@ interface Held {
 export class HaltHolder {
   readonly #parts: HaltHolderParts
   readonly #held = new Map<string, Held>()
+  /** Those that the primary has been asked for, by their ids; aborted when nobody wants them any more. */
+  readonly #asked = new Map<number, AbortController>()
   #forwarded = 0
   #failed = 0
 
@@ -93,18 +95,26 @@ export class HaltHolder {
 
   /** Nobody writes here any more. Never rejects: a lock that the primary cannot be told of expires there. */
   async release(name: string, id: number): Promise<void> {
+    this.#asked.get(id)?.abort(new Error('nobody wants the halt lock any more'))
     const held = this.#held.get(name)
     if (held?.id !== id) return
-    const { thread, log } = this.#parts
     this.#held.delete(name)
     try {
-      await thread.ask({ kind: 'unforward', name })
-      await releaseHalt(held.target, name, id, AbortSignal.timeout(RELEASE_MS))
+      await this.#parts.thread.ask({ kind: 'unforward', name })
+      await this.#giveBack(name, id, held.target)
+    } finally {
+      held.lost.abort(new Error('the halt lock was released'))
+    }
+  }
+
+  /** Never rejects. */
+  async #giveBack(name: string, id: number, target: HaltTarget): Promise<void> {
+    const { log } = this.#parts
+    try {
+      await releaseHalt(target, name, id, AbortSignal.timeout(RELEASE_MS))
       log.info(`halt lock of ${name} released`, { db: name })
     } catch (error) {
       log.warn(`cannot release the halt lock of ${name}, it will expire: ${describeError(error)}`, { db: name })
-    } finally {
-      held.lost.abort(new Error('the halt lock was released'))
     }
   }
 
@@ -129,6 +139,7 @@ export class HaltHolder {
 
   /** All locks are lost: there is another primary, or this node becomes it, or ends. Those who write can only take back what they do. */
   async close(why: string): Promise<void> {
+    for (const asked of this.#asked.values()) asked.abort(new Error(why))
     await Promise.all([...this.#held.values()].map((held) => this.#lose(held, why)))
   }
 
@@ -140,8 +151,7 @@ export class HaltHolder {
   async #take(name: string, id: number, target: HaltTarget): Promise<void> {
     const { thread, applier, forget, ttlMs } = this.#parts
     const startMs = monotonicMs()
-    const patience = AbortSignal.timeout(HALT_ACQUIRE_MS + RETRY_MS)
-    const lock = await answered(takeHalt(target, { name, id, renew: false }, patience))
+    const lock = await this.#ask(name, id, target)
     const held: Held = {
       name,
       id,
@@ -160,13 +170,32 @@ export class HaltHolder {
       forget(name)
       // A connection of its own would keep an application from changing the journal mode.
       await applier.release(name)
-      if (held.lost.signal.aborted) throw coded('EHOSTUNREACH', 'the primary has changed meanwhile')
+      if (this.#held.get(name) !== held) {
+        // After it was lost, or released, it may have been forwarded once more.
+        if (!this.#held.has(name)) await thread.ask({ kind: 'unforward', name })
+        throw coded('EHOSTUNREACH', 'the halt lock was released, or the primary has changed, meanwhile')
+      }
     } catch (error) {
       await this.release(name, id)
       throw error
     }
     if (lock.isOurs) void this.#renew(held)
     else void this.#expire(held)
+  }
+
+  async #ask(name: string, id: number, target: HaltTarget): Promise<TakenLock> {
+    const asked = new AbortController()
+    this.#asked.set(id, asked)
+    const signal = AbortSignal.any([asked.signal, AbortSignal.timeout(HALT_ACQUIRE_MS + RETRY_MS)])
+    try {
+      return await answered(takeHalt(target, { name, id, renew: false }, signal))
+    } catch (error) {
+      // It may be given all the same, and keep the primary's writers waiting.
+      if (signal.aborted) void this.#giveBack(name, id, target)
+      throw error
+    } finally {
+      this.#asked.delete(id)
+    }
   }
 
   /** Until it is lost. */

@@ -27,6 +27,7 @@ print('unlocked', flush=True)
 `
 
 export interface Locker {
+  readonly pid: number | undefined
   /** What it says once it has the lock, or not. */
   readonly answer: string
   /** Unlocks, which takes until the primary's writers can go on, and ends. */
@@ -36,6 +37,12 @@ export interface Locker {
 
 /** Starts a program that takes the halt lock of a database, and waits for what comes of it. */
 export async function startLocker(t: Test, file: string): Promise<Locker> {
+  const { answer, ...locker } = spawnLocker(t, file)
+  return { ...locker, answer: await answer }
+}
+
+/** The same, without waiting. */
+export function spawnLocker(t: Test, file: string) {
   const child = spawn('python3', ['-c', lockerScript, file], { stdio: ['pipe', 'pipe', 'inherit'] })
   const closed = once(child, 'close')
   const kill = async () => {
@@ -44,9 +51,9 @@ export async function startLocker(t: Test, file: string): Promise<Locker> {
   }
   t.teardown(kill)
   const lines = createInterface(child.stdout)
-  const [answer] = (await Promise.race([once(lines, 'line'), closed])) as [string]
   return {
-    answer,
+    pid: child.pid,
+    answer: Promise.race([once(lines, 'line'), closed]).then(([answer]) => String(answer)),
     kill,
     unlock: async () => {
       child.stdin.end()

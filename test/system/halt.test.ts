@@ -1,7 +1,8 @@
 // Writing on a replica under the halt lock: each commit is on the primary before SQLite believes in it, whatever ends in between.
+import { readFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { runHalted, sqliteHalted, startHaltNodes, startLocker } from './halt-nodes.js'
+import { runHalted, spawnLocker, sqliteHalted, startHaltNodes, startLocker } from './halt-nodes.js'
 import { litefsScript, run } from './harness.js'
 import { sqlite } from './judges.js'
 import { eventually, linesSince, same } from './replicas.js'
@@ -93,6 +94,20 @@ t.test('F_OFD_SETLKW on byte 72: waits, ends with the process, is nothing on the
   const [first, other] = [await startLocker(t, there), await startLocker(t, there)]
   t.same([first.answer, other.answer], ['locked', 'locked'])
   await sqlite(there, "INSERT INTO t VALUES('still free')")
+
+  const blocker = new Shell(there)
+  t.teardown(() => blocker.kill())
+  await blocker.execute('BEGIN IMMEDIATE')
+  const waiting = spawnLocker(t, here)
+  await eventually('a program that waits for the mount', 20_000, async () => {
+    // proc(5): the number of the system call, and its arguments, of which the second is F_OFD_SETLKW.
+    return / 0x26 /.test(await readFile(`/proc/${waiting.pid}/syscall`, 'utf8')) || undefined
+  })
+  await waiting.kill()
+  await replica.waitForLine('the primary cannot be reached: nobody wants the halt lock any more')
+  await blocker.execute('COMMIT')
+  await primary.waitForLine('its holder does not want it any more')
+  await sqlite(there, "INSERT INTO t VALUES('nobody holds it')")
 
   const refused = async (words: string[], stderr: RegExp) =>
     t.match(await run(process.execPath, [litefsScript, 'run', ...words, '--', 'true']), { code: 1, stderr })
