@@ -156,7 +156,7 @@ export class ReplicaDatabase {
       if (!fs.existsSync(this.#paths.database)) return
       if (this.#hasLog()) {
         if (this.#held?.session !== undefined && this.#held.session === this.#session) return
-        const session = await this.#openLog()
+        const session = await this.#openLog(timeoutMs)
         await session?.hold(timeoutMs)
         this.#letGo()
         if (session !== undefined) this.#held = { session }

@@ -109,6 +109,15 @@ t.test('a writer that does not end is not waited for longer than that', async (t
   await node.stop()
 })
 
+t.test('nor is one that has a database with a log for itself', async (t) => {
+  const { node, local } = await start(t, 'WAL')
+  await node.ask({ role: 'primary' })
+  await local.rows('PRAGMA locking_mode = EXCLUSIVE')
+  await local.rows('UPDATE account SET balance = balance + 1')
+  t.match(await node.ask({ role: 'replica', waitMs: 100 }), [/others have held it for 100 ms/])
+  await node.stop()
+})
+
 t.test('a connection that idles while the node follows a fork and leads again', async (t) => {
   const { node, primary, send, local } = await start(t, 'DELETE')
   const file = path.join(node.dir, 'db')
