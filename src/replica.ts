@@ -3,7 +3,7 @@ import type { BringMissing } from './bootstrap.js'
 import type { PrimaryView } from './http/node-view.js'
 import type { PeerAccess } from './http/peer-access.js'
 import { type FollowerFacts, openStream } from './http/stream-client.js'
-import type { Log } from './log.js'
+import { describeError, type Log } from './log.js'
 import type { Position } from './ltx/names.js'
 import type { FileSystemThread } from './mount/file-system-thread.js'
 import { follow, type OpenedStream } from './replication/follower.js'
@@ -148,20 +148,20 @@ export class Replica {
     })
   }
 
-  /** Follows nobody any more. What has arrived is applied first. */
+  /** Follows nobody any more. Resolves when what has arrived is applied, or could not be. */
   async stop(): Promise<void> {
     this.#stopping.abort()
+    this.#primary = undefined
     await this.#following
     clearTimeout(this.#telling)
     this.#telling = undefined
-    this.#primary = undefined
     this.#failing = undefined
   }
 
-  /** Lets go of the databases: others are going to write to them. Nobody is followed. */
-  async release(): Promise<void> {
+  /** Lets go of the databases but these, to which something is still applied: others are going to write to them. Nobody is followed. */
+  async release(late: ReadonlySet<string>): Promise<void> {
     const names = (await this.#thread.ask({ kind: 'databases' })).map(({ name }) => name)
-    await Promise.all(names.map((name) => this.#applier.release(name)))
+    await Promise.all(names.filter((name) => !late.has(name)).map((name) => this.#applier.release(name)))
     this.#applied.clear()
   }
 
@@ -185,6 +185,8 @@ export class Replica {
     } catch (error) {
       // Where it stands now the thread knows.
       this.#applied.delete(name)
+      if (this.#stopping.signal.aborted)
+        this.#log.warn(`transactions that the last primary has sent of ${name} are lost: ${describeError(error)}`)
       throw error
     }
     if (this.#isSynced) this.#current(timestamp)
@@ -196,6 +198,8 @@ export class Replica {
       yield* bytes
     } finally {
       this.#connected = false
+      // What has arrived may wait for readers, and another primary must not.
+      this.#options.onHeard(false)
     }
   }
 

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Applier } from './apply/applier.js'
 import { ThreadGate } from './apply/thread-gate.js'
@@ -10,6 +11,7 @@ import type { PrimaryInfo } from './lease/leaser.js'
 import type { Term } from './lease/role-terms.js'
 import { describeError, type Log } from './log.js'
 import type { FileSystemThread } from './mount/file-system-thread.js'
+import type { DatabaseStatus } from './mount/messages.js'
 import type { OpenWrites } from './open-writes.js'
 import { Replica, type ReplicaOptions } from './replica.js'
 import type { ConnectedReplica, ConnectedReplicas } from './replication/connected-replicas.js'
@@ -32,6 +34,8 @@ export interface RoleSwitchParts {
 
 /** How long the applier waits for readers that keep a database in a rollback mode locked, milliseconds. */
 const BUSY_TIMEOUT_MS = 60_000
+/** How long readers may keep this node from becoming the primary, milliseconds: their databases then follow when they can. */
+const READERS_MS = 500
 /** How long requests that may write are waited for before the lease is handed over, milliseconds: after that they are refused. */
 const REQUESTS_MS = 2000
 /** How long writers that are at work are waited for before the lease is handed over, milliseconds. */
@@ -50,6 +54,8 @@ export class RoleSwitch {
   /** The halt locks that others hold on this node's databases, and those that this node holds. */
   readonly desk: HaltDesk
   readonly holder: HaltHolder
+  /** Databases that still get what the last primary has sent, while this node leads the others. */
+  #late: ReadonlySet<string> = new Set()
   #serving: { controller: AbortController; epoch: bigint | undefined } | undefined
 
   /** A replica of nobody, which the file-system thread must have been told (`receive`), and the mount be served. */
@@ -71,6 +77,7 @@ export class RoleSwitch {
       fence: parts.fence,
       goneMs: GONE_MS,
       isServing: () => this.#serving !== undefined,
+      isLate: (name) => this.#late.has(name),
       isFollowing: (nodeId) => parts.replicas.all.some((replica) => replica.nodeId === nodeId),
     })
     this.holder = new HaltHolder({
@@ -110,29 +117,58 @@ export class RoleSwitch {
     this.#parts.fence.openUntil(untilMs)
   }
 
-  /** Before `lead`: what has arrived from the last primary is applied, and the databases are let go. */
+  /**
+   * Before `lead`: what has arrived from the last primary is applied, and the databases are let go, but for those whose readers are in the way for
+   * too long.
+   */
   async prepare(): Promise<void> {
     await this.holder.close('this node becomes the primary')
-    await this.#replica.stop()
-    await this.#replica.release()
+    await atMost(this.#replica.stop(), READERS_MS)
+    this.#late = new Set(this.#applier.busy)
+    await this.#replica.release(this.#late)
   }
 
   /** Becomes the primary, who commits as long as the fence is open. */
   async lead({ epoch }: Term): Promise<void> {
     const { thread, countsEpochs } = this.#parts
-    await thread.ask({ kind: 'lead' })
+    await thread.ask({ kind: 'lead', late: [...this.#late] })
     this.#replica.wasPrimary()
     const controller = new AbortController()
     this.#serving = { controller, epoch: countsEpochs ? epoch : undefined }
     this.#applier.lead(controller.signal)
+    if (this.#late.size > 0) void this.#arrive(this.#late)
+  }
+
+  /** Has the late databases written by everybody once they have everything. Never rejects. */
+  async #arrive(late: ReadonlySet<string>): Promise<void> {
+    const { thread, log } = this.#parts
+    const names = [...late].join(', ')
+    log.warn(`${names} cannot be written yet: what the last primary has sent waits for readers`)
+    await this.#replica.stop()
+    // The role may have changed meanwhile.
+    if (this.#late !== late) return
+    this.#late = new Set()
+    try {
+      for (const name of late) {
+        await this.#applier.release(name)
+        await thread.ask({ kind: 'unhalt', name })
+        this.#replica.forget(name)
+      }
+      log.info(`${names} can be written`)
+    } catch (error) {
+      log.error(`cannot let go of ${names}: ${describeError(error)}`)
+    }
   }
 
   /** Becomes a replica, of another primary or of nobody. Commits nothing from the call on. */
   async follow(primary: PrimaryInfo | undefined): Promise<void> {
     this.#parts.fence.close()
     await this.#endHalts('the primary has changed')
-    await this.#replica.stop()
-    await this.#receive(primary?.hostname, undefined)
+    const stopped = this.#replica.stop()
+    if (primary === undefined) await atMost(stopped, READERS_MS)
+    else await stopped
+    await this.#receive(primary?.hostname, this.#late.size > 0 ? this.#applier.pid : undefined)
+    this.#late = new Set()
     this.#endStreams()
     if (primary !== undefined)
       this.#replica.start({ hostname: primary.hostname, url: primary.advertiseUrl, proxyUrl: primary.proxyUrl })
@@ -140,10 +176,14 @@ export class RoleSwitch {
 
   /**
    * Hands the lease to a connected replica: waits for writers that are at work and keeps others waiting, commits no more, sends the replica
-   * what it lacks, and then the lease. Resolves to false where that did not happen: nobody can write here all the same.
+   * what it lacks, and then the lease. Resolves to false where the lease has not left this node: nobody can write here all the same.
    */
   async handOver(to: ConnectedReplica, leaseId: string, renew: () => Promise<boolean>): Promise<boolean> {
-    const { writes } = this.#parts
+    const { writes, log } = this.#parts
+    if (this.#late.size > 0) {
+      log.warn(`cannot hand over: what the last primary has sent waits for readers of ${[...this.#late].join(', ')}`)
+      return false
+    }
     return await this.#withoutWriters(to.facts.hostname || undefined, async (quiet) => {
       if (writes.count > 0) {
         if (!(await renew())) return false
@@ -177,7 +217,8 @@ export class RoleSwitch {
     let names: readonly string[] = []
     const quiet = async () => {
       await this.#endHalts('another node becomes the primary')
-      names = (await thread.ask({ kind: 'databases' })).filter(({ isOpen }) => isOpen).map(({ name }) => name)
+      const isFree = ({ name, isOpen }: DatabaseStatus) => isOpen && !this.#late.has(name)
+      names = (await thread.ask({ kind: 'databases' })).filter(isFree).map(({ name }) => name)
       const { pid, failures } = await this.#applier.hold(names, { timeoutMs: WRITERS_MS, recover: false })
       for (const failure of failures)
         log.warn(`a transaction is broken off by the change of the primary: ${describeError(failure)}`)
@@ -222,6 +263,14 @@ export class RoleSwitch {
     this.#serving?.controller.abort()
     this.#serving = undefined
   }
+}
+
+/** Waits for something that goes on all the same. */
+async function atMost(work: Promise<void>, timeoutMs: number): Promise<void> {
+  const done = new AbortController()
+  const late = delay(timeoutMs, undefined, { signal: done.signal }).catch(() => {})
+  await Promise.race([work, late])
+  done.abort()
 }
 
 /** What a role is made of. */

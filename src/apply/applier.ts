@@ -95,6 +95,16 @@ export class Applier {
     }
   }
 
+  /** Databases that transactions wait for, or are being applied to. */
+  get busy(): readonly string[] {
+    return [...this.#queues.keys()]
+  }
+
+  /** Of the process; undefined while there is none. */
+  get pid(): number | undefined {
+    return this.#child?.pid
+  }
+
   /** Starts the process ahead of the first transaction. */
   prepare(): void {
     if (!this.#closed) this.#running()

@@ -16,6 +16,8 @@ export interface HaltDeskParts {
   readonly fence: Pick<Fence, 'isOpen'>
   /** Whether this node is the primary. */
   readonly isServing: () => boolean
+  /** Whether a database still gets what the last primary has sent. */
+  readonly isLate: (name: string) => boolean
   /** Whether that node's stream is open. */
   readonly isFollowing: (nodeId: string) => boolean
   /** How long a lock lasts after its holder was last heard of, milliseconds. */
@@ -148,6 +150,8 @@ export class HaltDesk implements HaltControl {
     const databases = await thread.ask({ kind: 'databases' })
     if (!databases.some((database) => database.name === name && database.pageCount > 0))
       throw new RequestError(404, `Cannot halt ${name}: there is no such database`)
+    if (this.#parts.isLate(name))
+      throw new RequestError(503, `Cannot halt ${name}: what the last primary has sent waits for its readers`)
     const timeoutMs = Math.max(1, deadlineMs - monotonicMs())
     const { pid, failures } = await applier.hold([name], { timeoutMs, recover: true })
     let position: Position | undefined

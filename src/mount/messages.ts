@@ -57,8 +57,11 @@ export type Question =
    * if it is known. Answered when what was committed before is final, as far as it can be, and durable.
    */
   | { readonly kind: 'receive'; readonly primary: string | undefined; readonly pid: number | undefined }
-  /** Be the primary: transactions are made here, by whoever writes, as long as the fence is open. */
-  | { readonly kind: 'lead' }
+  /**
+   * Be the primary: transactions are made here, by whoever writes, as long as the fence is open. Not of the `late` databases, to which the applier
+   * goes on to apply what the last primary has sent, until `unhalt`.
+   */
+  | { readonly kind: 'lead'; readonly late: readonly string[] }
   /** A replica has everything that the primary had at this moment, milliseconds since the epoch. */
   | { readonly kind: 'current'; readonly timestampMs: number }
   /** What the connected replicas need: by database, the first TXID that one of them has not got yet. */
@@ -75,7 +78,7 @@ export type Question =
    * Answered when what was committed before is final and durable.
    */
   | { readonly kind: 'halt'; readonly name: string; readonly pid: number }
-  /** On the primary: make transactions of this database here again. */
+  /** On the primary: make transactions of this database here again. Where they are made already nothing changes. */
   | { readonly kind: 'unhalt'; readonly name: string }
   /** On the primary: let nobody write to a database that is not there, until `unhalt`, but who announces a whole one. */
   | { readonly kind: 'reserve'; readonly name: string }

@@ -84,7 +84,7 @@ export class Questions {
         await this.#receive(question.primary, question.pid)
         return undefined
       case 'lead':
-        this.#lead()
+        this.#lead(question.late)
         return undefined
       case 'current':
         this.#following.currentMs = question.timestampMs
@@ -139,13 +139,15 @@ export class Questions {
     }
   }
 
-  #lead(): void {
+  #lead(late: readonly string[]): void {
+    const applier = this.#access.onlyWriter
     this.#hasLed = true
     this.#following.replica = false
     this.#following.primary = undefined
     this.#access.onlyWriter = undefined
     this.#access.forgetHalts(this.#store.all())
-    for (const database of this.#store.all()) database.receive(false)
+    for (const name of late) this.#access.halt(this.#store.getOrCreate(name), applier)
+    for (const database of this.#store.all()) if (!this.#access.isHalted(database)) database.receive(false)
   }
 
   async #announce(name: string, ltx: ReceivedLtx, pid: number): Promise<boolean> {

@@ -64,7 +64,7 @@ async function obey(command) {
   if (command.role === 'primary') {
     await applier.release('db')
     fence.openUntil(Infinity)
-    await thread.ask({ kind: 'lead' })
+    await thread.ask({ kind: 'lead', late: [] })
     leading = new AbortController()
     return applier.lead(leading.signal)
   }

@@ -59,6 +59,7 @@ function start(t: Test, ttlMs = TTL_MS) {
       },
     },
     isServing: () => state.isServing,
+    isLate: () => false,
     isFollowing: () => true,
     ttlMs,
     goneMs: GONE_MS,

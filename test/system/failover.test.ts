@@ -20,7 +20,8 @@ import {
 } from './clusters.js'
 import { run } from './harness.js'
 import { sqlite } from './judges.js'
-import { eventually } from './replicas.js'
+import { eventually, inSync } from './replicas.js'
+import { Shell } from './shell.js'
 
 /** etcd looks for leases that have ended twice a second, and grants whole seconds. */
 const STORE_SLACK_MS = 1500
@@ -51,8 +52,26 @@ async function setAside(place: Place): Promise<string[]> {
   return await readdir(path.join(place.dataDir, 'superseded')).catch(() => [])
 }
 
+const PLAIN = 'plain'
+
+/** A reader on each of these nodes, in whose way is what the primary has committed to a database in a rollback mode since. */
+async function startReaders(t: Test, first: Place, others: readonly Place[]): Promise<Map<Place, Shell>> {
+  await sqlite(path.join(first.dir, PLAIN), 'CREATE TABLE t(a); INSERT INTO t VALUES(1)')
+  const readers = new Map<Place, Shell>()
+  for (const other of others) {
+    await inSync(t, { primary: first.mount, replica: other.mount }, PLAIN)
+    const reader = new Shell(path.join(other.dir, PLAIN))
+    t.teardown(() => reader.kill())
+    await reader.execute('BEGIN; SELECT * FROM t')
+    readers.set(other, reader)
+  }
+  await sqlite(path.join(first.dir, PLAIN), 'INSERT INTO t VALUES(2)')
+  return readers
+}
+
 t.test('a primary that is killed under a writer', async (t) => {
   const { first, others, primary, places } = await started(t)
+  const readers = await startReaders(t, first, others)
   const writer = await startWriter(t, 'w', others)
   const local = await startWriter(t, 'v', [first])
   await more(local, 50)
@@ -63,6 +82,19 @@ t.test('a primary that is killed under a writer', async (t) => {
   const [{ doneMs = 0 } = {}] = writer.acknowledged
   t.comment(`a commit ${doneMs - killedMs} ms after the kill`)
   t.ok(doneMs - killedMs <= TTL_MS + STORE_SLACK_MS + SLACK_MS, `${doneMs - killedMs} ms`)
+
+  const plain = path.join(second.dir, PLAIN)
+  t.match(second.mount.output(), /plain cannot be written yet: what the last primary has sent waits for readers/)
+  t.match(await run('sqlite3', [plain, 'INSERT INTO t VALUES(3)']), { stderr: /locked|readonly/ })
+  for (const place of [second, ...others.filter((other) => other !== second)]) {
+    await readers.get(place)?.execute('COMMIT')
+    await eventually('the last commit of the old primary', 20_000, async () => {
+      const found = await run('sqlite3', [path.join(place.dir, PLAIN), 'SELECT count(*) FROM t'])
+      return found.stdout === '2\n' || undefined
+    })
+  }
+  await second.mount.waitForLine('plain can be written')
+  await sqlite(plain, 'INSERT INTO t VALUES(3)')
 
   await first.start()
   await first.mount.waitForLine('existing primary found')
