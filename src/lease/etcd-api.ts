@@ -3,7 +3,7 @@ import { type StoreAnswer, type StoreCall, StoreClient, type TlsMaterial } from 
 
 /** The gateway writes 64-bit numbers as texts, and leaves out what is zero. */
 const INT64 = z.string().regex(/^-?\d+$/)
-const HEADER = z.object({ revision: INT64 })
+const HEADER = z.object({ revision: INT64, raft_term: INT64 })
 const KEY_VALUE = z.object({
   key: z.string(),
   value: z.string().default(''),
@@ -12,7 +12,7 @@ const KEY_VALUE = z.object({
 })
 const RANGE = z.object({ header: HEADER, kvs: z.array(KEY_VALUE).default([]) })
 const GRANT = z.object({ ID: INT64, TTL: INT64 })
-const KEEP_ALIVE = z.object({ result: z.object({ TTL: INT64.default('0') }) })
+const KEEP_ALIVE = z.object({ result: z.object({ header: HEADER, TTL: INT64.default('0') }) })
 const TRANSACTION = z.object({
   header: HEADER,
   succeeded: z.boolean().default(false),
@@ -84,11 +84,15 @@ export class EtcdApi {
     return { id: ID, ttlMs: Number(TTL) * 1000 }
   }
 
-  /** Gives the lease's TTL, milliseconds; undefined when it has ended. */
-  async keepAlive(id: string, signal: AbortSignal): Promise<number | undefined> {
+  /**
+   * Gives the lease's TTL, milliseconds; undefined when it has ended. A leader that was deposed and does not know it yet can answer this (etcd's
+   * issue 15247), and the next one then ends the lease earlier: it is renewed for certain where a read after it has the same term.
+   */
+  async keepAlive(id: string, signal: AbortSignal): Promise<{ ttlMs: number; term: string } | undefined> {
     const call = { what: 'renew the lease', path: '/v3/lease/keepalive', body: { ID: id } }
     const { result } = this.#client.parse(KEEP_ALIVE, await this.#accepted(call, signal))
-    return Number(result.TTL) > 0 ? Number(result.TTL) * 1000 : undefined
+    if (Number(result.TTL) <= 0) return undefined
+    return { ttlMs: Number(result.TTL) * 1000, term: result.header.raft_term }
   }
 
   /** Ends a lease and the keys that go with it. One that has ended is no error. */
@@ -98,10 +102,13 @@ export class EtcdApi {
     if (answer.status !== 404) this.#accept(answer)
   }
 
-  /** A key, and the revision of the store at which it was so. */
-  async get(key: string, signal: AbortSignal): Promise<{ entry: EtcdEntry | undefined; revision: bigint }> {
+  /** A key, and the revision of the store at which it was so, in which term. */
+  async get(
+    key: string,
+    signal: AbortSignal,
+  ): Promise<{ entry: EtcdEntry | undefined; revision: bigint; term: string }> {
     const { header, entries } = await this.#range({ key: base64(key) }, `read key ${key}`, signal)
-    return { entry: entries[0], revision: BigInt(header.revision) }
+    return { entry: entries[0], revision: BigInt(header.revision), term: header.raft_term }
   }
 
   /** All keys with this beginning, which ends in a slash. */

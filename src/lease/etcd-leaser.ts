@@ -51,8 +51,10 @@ export class EtcdLeaser implements Leaser {
   async takeOver(leaseId: string, info: NodeInfo, above: bigint, signal: AbortSignal): Promise<Lease | undefined> {
     if (!/^\d{1,19}$/.test(leaseId)) return undefined
     const begunMs = monotonicMs()
-    const ttlMs = await this.#api.keepAlive(leaseId, signal)
-    if (ttlMs === undefined) return undefined
+    const renewed = await this.#api.keepAlive(leaseId, signal)
+    if (renewed === undefined) return undefined
+    const { ttlMs, term } = renewed
+    checkTerm(term, (await this.#api.get(this.#keys.lease, signal)).term)
     const held: EtcdCondition = { key: this.#keys.lease, lease: leaseId }
     return await this.#write({ id: leaseId, ttlMs, begunMs }, info, above, held, signal)
   }
@@ -151,6 +153,10 @@ export class EtcdLeaser implements Leaser {
   }
 }
 
+function checkTerm(before: string, after: string): void {
+  if (before !== after) throw new Error('Cannot renew the lease: etcd has chosen another leader meanwhile')
+}
+
 class EtcdLease implements Lease {
   readonly id: string
   readonly epoch: bigint
@@ -184,10 +190,12 @@ class EtcdLease implements Lease {
 
   async renew(signal: AbortSignal): Promise<boolean> {
     const begunMs = monotonicMs()
-    if ((await this.#api.keepAlive(this.id, signal)) === undefined) return false
+    const renewed = await this.#api.keepAlive(this.id, signal)
+    if (renewed === undefined) return false
     // The etcd lease can outlive the key: somebody removes that, or the lease was handed over with it.
-    const { entry } = await this.#api.get(this.#key, signal)
+    const { entry, term } = await this.#api.get(this.#key, signal)
     if (entry?.lease !== this.id || entry.modRevision !== this.#modRevision) return false
+    checkTerm(renewed.term, term)
     this.#renewedAtMs = begunMs
     return true
   }

@@ -1,6 +1,10 @@
 // What only etcd has: users and passwords, several endpoints, client certificates.
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { setTimeout } from 'node:timers/promises'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { EtcdLeaser, type EtcdOptions } from '../../src/lease/etcd-leaser.js'
 import { makeCertificates } from '../servers/certificates.js'
 import { startEtcd } from '../servers/etcd.js'
@@ -106,4 +110,37 @@ t.test('a certificate that etcd asks for', async (t) => {
   await t.rejects(anonymous.primary(signal), /Cannot read key app\/primary: etcd at https:/)
   const lease = await leaserAt([etcd.url], { tls: client?.pem }).acquire(node('one'), 0n, signal)
   t.equal(await lease?.renew(signal), true)
+})
+
+/** In front of a real etcd: whoever renews a lease is answered by a leader of an earlier term while `isDeposed`. Gives its address. */
+async function behindDeposed(t: Test, url: string, state: { isDeposed: boolean }): Promise<string> {
+  const server = createServer(async (request, response) => {
+    const answer = await fetch(`${url}${request.url}`, { method: 'POST', body: await text(request) })
+    const json = await answer.text()
+    const isOld = state.isDeposed && request.url === '/v3/lease/keepalive'
+    response.writeHead(answer.status, { 'content-type': 'application/json' })
+    response.end(isOld ? json.replace(/"raft_term":"\d+"/, '"raft_term":"1"') : json)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+t.test('a renewal by a leader that was deposed counts for nothing', async (t) => {
+  const etcd = await startEtcd(t)
+  const state = { isDeposed: false }
+  const leaser = leaserAt([await behindDeposed(t, etcd.url, state)])
+  const lease = await leaser.acquire(node('one'), 0n, signal)
+  if (lease === undefined) throw new Error('Cannot go on without a lease')
+  t.equal(await lease.renew(signal), true)
+  const { renewedAtMs } = lease
+  state.isDeposed = true
+  const refused = /Cannot renew the lease: etcd has chosen another leader meanwhile/
+  await t.rejects(lease.renew(signal), refused)
+  t.equal(lease.renewedAtMs, renewedAtMs)
+  await t.rejects(leaser.takeOver(lease.id, node('two'), 0n, signal), refused)
+  state.isDeposed = false
+  t.equal(await lease.renew(signal), true)
+  await lease.release(signal)
 })
