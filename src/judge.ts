@@ -55,7 +55,12 @@ export class Judge {
     let fresher: { peer: NodeInfo; ahead: bigint } | undefined
     for (const [i, answer] of asked.entries()) {
       const peer = peers[i]
-      if (answer.status === 'rejected' || peer === undefined) continue
+      if (peer === undefined) continue
+      if (answer.status === 'rejected') {
+        if (announced.includes(peer))
+          log.warn(`cannot find out where ${peer.hostname} stands, which may be ahead: ${describeError(answer.reason)}`)
+        continue
+      }
       const { value } = answer
       if (value.clusterId !== undefined && value.clusterId !== clusterId()) continue
       if (value.epoch > term.epoch) {

@@ -15,7 +15,8 @@ import { PeerFile } from '../src/store/peer-file.js'
 import { serve, type TestNode, testNode } from './http/node.js'
 import { eventually } from './system/replicas.js'
 
-const silent = { debug() {}, info() {}, warn() {}, error() {} }
+const warnings: string[] = []
+const log = { debug() {}, info() {}, warn: (line: string) => void warnings.push(line), error() {} }
 /** Of the peer in http/node.ts, whose database is at TXID 7. */
 const CLUSTER = 'LFSC0123456789ABCDEF'
 const lease: Lease = {
@@ -92,7 +93,7 @@ function nodeAt(
     replicas,
     access: new PeerAccess({ token: undefined, tls: undefined }),
   }
-  return new NodeRoles(forgetful, still, options, silent)
+  return new NodeRoles(forgetful, still, options, log)
 }
 
 async function peerOf(change: TestNode['change']): Promise<NodeInfo> {
@@ -183,7 +184,9 @@ t.test('one that lies, and takes no lease, keeps nobody from leading', async (t)
 t.test(
   'peers that do not answer are not waited for, and one that has heard of a later lease ends this one',
   async (t) => {
+    warnings.length = 0
     t.equal(await judged(nodeAt(t, 4n), [DEAD]), undefined)
+    t.match(warnings, [/cannot find out where dead stands, which may be ahead: .*ECONNREFUSED/], 'as is told')
     const peer = await peerOf(async () => {})
     const roles = nodeAt(t, 8n)
     t.match(await judged(roles, [DEAD, peer], 2n), /heard of a later lease \(epoch 3\)/)
