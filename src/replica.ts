@@ -186,7 +186,7 @@ export class Replica {
       // Where it stands now the thread knows.
       this.#applied.delete(name)
       if (this.#stopping.signal.aborted)
-        this.#log.warn(`transactions that the last primary has sent of ${name} are lost: ${describeError(error)}`)
+        this.#log.warn(`what the last primary has sent of ${name} is not applied: ${describeError(error)}`)
       throw error
     }
     if (this.#isSynced) this.#current(timestamp)

@@ -34,7 +34,7 @@ export interface RoleSwitchParts {
 
 /** How long the applier waits for readers that keep a database in a rollback mode locked, milliseconds. */
 const BUSY_TIMEOUT_MS = 60_000
-/** How long readers may keep this node from becoming the primary, milliseconds: their databases then follow when they can. */
+/** How long readers may keep this node from becoming the primary, milliseconds: their databases then follow when they can. And from its end. */
 const READERS_MS = 500
 /** How long requests that may write are waited for before the lease is handed over, milliseconds: after that they are refused. */
 const REQUESTS_MS = 2000
@@ -234,12 +234,12 @@ export class RoleSwitch {
     }
   }
 
-  /** Ends what follows and what applies; a transaction that is being applied is finished. */
+  /** Ends what follows and what applies; a transaction that is being applied is finished, unless readers are in its way. */
   async close(): Promise<void> {
     this.#parts.fence.close()
     await this.holder.releaseAll()
     await this.#endHalts('this node ends')
-    await this.#replica.stop()
+    await atMost(this.#replica.stop(), READERS_MS)
     this.#endStreams()
     await this.#applier.close()
   }

@@ -26,6 +26,8 @@ const MAX_RUN_FILES = 256
 const MAX_DEATHS = 5
 /** Wait before a process that died is started again, after the first time, milliseconds; doubled each time. */
 const RESTART_MS = 50
+/** How long what is being applied may take when the node ends, milliseconds: what waits for readers then is applied by its next run. */
+const CLOSE_MS = 1000
 
 interface Waiting {
   readonly database: string
@@ -162,15 +164,21 @@ export class Applier {
     await Promise.all(names.map((database) => this.#sendOrDead(child, { type: 'letGo', database })))
   }
 
-  /** Resolves when the process has ended. What is being applied is finished or rejected first. */
+  /** Resolves when the process has ended. What is being applied is finished first, or rejected where others are in its way. */
   async close(): Promise<void> {
     this.#closed = true
-    await Promise.allSettled(this.#last.values())
+    const settled = Promise.allSettled(this.#last.values())
+    const early = new AbortController()
+    const late = delay(CLOSE_MS, undefined, { signal: early.signal }).catch(() => {})
+    await Promise.race([settled, late])
+    early.abort()
     const child = this.#child
-    if (child === undefined) return
-    const exited = once(child, 'exit')
-    child.disconnect()
-    await exited
+    if (child !== undefined) {
+      const exited = once(child, 'exit')
+      child.disconnect()
+      await exited
+    }
+    await settled
   }
 
   #enqueue(name: string, ltx: VerifiedLtx, isUnread: boolean): Promise<Position> {

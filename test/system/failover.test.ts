@@ -197,3 +197,14 @@ t.test('a cluster that has ended as a whole goes on from its last primary, whoev
   t.equal((await entriesOf(other, 'alone')).size, 1)
   t.strictSame([...(await setAside(first)), ...(await setAside(other))], [])
 })
+
+t.test('a node ends although readers are in the way of what it follows', async (t) => {
+  const { first, others, primary } = await started(t)
+  const [other, third] = others
+  if (other === undefined || third === undefined) throw new Error('three nodes')
+  const readers = await startReaders(t, first, [other])
+  t.equal(await other.mount.stop(), 0)
+  await readers.get(other)?.kill()
+  await other.start()
+  await inSync(t, { primary: (await primary()).mount, replica: other.mount }, PLAIN)
+})
