@@ -20,7 +20,7 @@ export async function openMetricsServer(
     const answer = (status: number, type: string, body: string) => {
       response.writeHead(status, { 'content-type': type }).end(body)
     }
-    const { pathname } = new URL(request.url ?? '/', 'http://localhost')
+    const [pathname] = (request.url ?? '').split('?')
     if (pathname === '/health') {
       const faults = backups().flatMap(({ name, error }) => (error === undefined ? [] : [`${name}: ${error}\n`]))
       answer(faults.length === 0 ? 200 : 503, 'text/plain', faults.join('') || 'OK\n')
