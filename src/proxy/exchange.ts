@@ -20,6 +20,10 @@ export type Accept = (status: number, headers: string[]) => string[] | undefined
 /** Pieces of a body that are cheaper to copy than to send beside others. */
 const SMALL_BYTES = 16 << 10
 
+/** Links of a header of hints, which may hold several (RFC 8288, 3), and those that node:http takes: it throws at others. */
+const LINK = /<[^<>]*>(?:"[^"]*"|[^",])*/g
+const SENDABLE_LINK = /^<[^>]*>(?:\s*;\s*[^;"\s]+(?:=(")?[^;"\s]*\1)?)*$/
+
 /** How an exchange ended. */
 export type Outcome =
   /** The client has the answer, or as much of it as there was. */
@@ -173,8 +177,12 @@ class Relay implements Dispatcher.DispatchHandler {
   }
 
   #earlyHints(headers: string[]): void {
-    const links = headers.filter((_, index) => index % 2 === 1 && headers[index - 1]?.toLowerCase() === 'link')
-    if (links.length > 0 && !this.#response.headersSent) this.#response.writeEarlyHints({ link: links })
+    const values = headers.filter((_, index) => index % 2 === 1 && headers[index - 1]?.toLowerCase() === 'link')
+    const links = values.flatMap((value) => value.match(LINK) ?? []).map((value) => value.trim())
+    const link = links.filter((value) => SENDABLE_LINK.test(value))
+    const { headersSent, req } = this.#response
+    // HTTP/1.0 has no answers before the answer.
+    if (link.length > 0 && !headersSent && req.httpVersion !== '1.0') this.#response.writeEarlyHints({ link })
   }
 }
 
