@@ -5,6 +5,7 @@ import { describeError, type Log } from '../log.js'
 import { exchange } from './exchange.js'
 import type { ProxyMetrics } from './metrics.js'
 import { MAX_HEADER_BYTES, Origins, type PeerTls } from './origins.js'
+import { asksForOtherHttp, withoutUpgrade } from './other-http.js'
 import { type PeerRules, Peers } from './peers.js'
 import type { ProxiedNode } from './proxied-node.js'
 import type { RequestContext } from './request-context.js'
@@ -62,6 +63,7 @@ export async function serveProxy(
   const origins = new Origins(peers.tls)
   const router = new Router(settings, { node, peers: new Peers(peers), metrics, log, open })
   const server = createServer(listening)
+  const toHttp = server.listeners('connection')
   const cutUndecided = listening.tls && takeTls(server, listening.tls, listening.readHeaderTimeoutMs)
   const failed = (error: Error) => log.error(`proxy: ${describeError(error)}`)
   const send: Send = (context, url, headers, accept) => {
@@ -81,6 +83,17 @@ export async function serveProxy(
   server.on('checkContinue', (request, response) => serve(request, response, true))
   const upgrades = new Upgrades(router, peers.tls)
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    if (asksForOtherHttp(request)) {
+      socket.unshift(Buffer.concat([withoutUpgrade(request), head]))
+      const takeAgain = () => {
+        for (const listener of toHttp) Reflect.apply(listener, server, [socket])
+      }
+      // Who does not wait for an answer before he asks again gets them in order.
+      const before = [...open].find((context) => context.request.socket === socket)
+      if (before === undefined) takeAgain()
+      else before.response.once('close', takeAgain)
+      return
+    }
     upgrades.handle(request, socket as Socket, head).catch((error: Error) => {
       failed(error)
       socket.destroy()

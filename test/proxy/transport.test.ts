@@ -182,6 +182,20 @@ t.test('an answer before the end of the request reaches the client', async (t) =
   request.destroy()
 })
 
+t.test('early hints arrive, several in one header too, and those that cannot be sent cost no answer', async (t) => {
+  const links = '</a.css>; rel=preload; as=style, </b,c.js>; rel="preload"; as=script, </d>; rel=next; title="a, b"'
+  const target = await startTarget(t, (request, response) => {
+    request.socket.write(`HTTP/1.1 103 Early Hints\r\nLink: ${links}\r\nX-Other: 1\r\n\r\n`)
+    response.end('there')
+  })
+  const { port } = await startTestProxy(t, target)
+  const answer = await rawly(port, 'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+  const hints = '</a.css>; rel=preload; as=style, </b,c.js>; rel="preload"; as=script'
+  t.ok(answer.startsWith(`HTTP/1.1 103 Early Hints\r\nLink: ${hints}\r\n\r\nHTTP/1.1 200 OK\r\n`), answer)
+  t.match(answer, /there/)
+  t.match(await rawly(port, 'GET / HTTP/1.0\r\nHost: x\r\n\r\n'), /^HTTP\/1\.1 200 OK\r\n/, 'HTTP/1.0 has none')
+})
+
 t.test('connections to the application are kept', async (t) => {
   const ports = new Set<number | undefined>()
   const target = await startTarget(t, (request, response) => {
@@ -268,6 +282,20 @@ t.test('other protocols', async (t) => {
   await t.test('a body would be taken for the other protocol', async (t) => {
     t.match(await rawly(primary.port, `${upgrade('/', 'Content-Length: 3\r\n')}abc`), /^HTTP\/1\.1 400 /)
   })
+  await t.test(
+    'HTTP/2 in clear text is no tunnel: the request is answered as it is, and those that follow',
+    async (t) => {
+      const head = 'Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n'
+      const post = (path: string) => `POST ${path} HTTP/1.1\r\n${head}Content-Length: 3\r\n\r\nabc`
+      const answers = await rawly(replica.port, post('/a') + post('/b'), { endMs: 500 })
+      const seen = [...answers.matchAll(/\{.*\}/g)].map(([json]) => JSON.parse(json))
+      t.match(seen, [
+        { method: 'POST', url: '/a', body: 'abc' },
+        { method: 'POST', url: '/b', body: 'abc' },
+      ])
+      t.notMatch(answers, /h2c|HTTP2-Settings/i)
+    },
+  )
   await t.test("waits for its user's transaction", async (t) => {
     const cookie = 'Cookie: __txid=0000000000000005\r\n'
     const waiting = rawly(primary.port, upgrade('/', cookie), { endMs: 200 })
