@@ -37,7 +37,7 @@ export const proxyDatabasesSchema = texts('Name of the database whose position t
 export const configSchema = section({
   'exit-on-error': flag(true, 'Exit when starting up fails. False keeps the process there for a look inside.'),
   'skip-sync': flag(false, 'Start the subprocess without waiting for the cluster.'),
-  'strict-verify': flag(false, 'Compute the checksum of the whole database after each transaction. For testing: slow.'),
+  'strict-verify': flag(false, 'Of LiteFS, for its tests; without effect in this version.'),
   exec: execSchema,
 
   data: section({
@@ -59,7 +59,10 @@ export const configSchema = section({
 
   http: section({
     addr: text(':20202', 'Address of the node API, which the nodes use among themselves.'),
-    'snapshot-timeout': duration('0s', 'Longest time a snapshot may take to send. 0 takes data.retention.'),
+    'snapshot-timeout': duration(
+      '0s',
+      'Longest time a snapshot may take to send, or a reader of an export may take nothing. 0 takes data.retention.',
+    ),
     token: text(
       '',
       'What whoever calls the API must know, the other nodes included. Default: the variable LITEFS_TOKEN.',

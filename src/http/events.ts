@@ -2,6 +2,8 @@ import { PassThrough } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { formatTxid } from '../ltx/names.js'
 import type { Transaction } from '../replication/recent.js'
+import { RequestError } from './answers.js'
+import { departureOf } from './departure.js'
 import type { NodeView } from './node-view.js'
 
 /** Events that a reader may be behind before it is dropped, as in LiteFS. */
@@ -10,7 +12,12 @@ const MAX_WAITING = 1024
 /** GET /events: one JSON object a line, first the role, then each transaction and each change of the primary. */
 export function addEvents(app: FastifyInstance, view: NodeView, signal: AbortSignal): void {
   app.get('/events', async (_request, reply) => {
+    const gone = departureOf(reply)
     const release = await view.source.follow()
+    if (gone.aborted) {
+      release()
+      throw new RequestError(400, 'Cannot send events: the reader has gone')
+    }
     const feed = new EventFeed()
     const unsubscribe = view.source.subscribe((name, transaction) => feed.push(transactionEvent(name, transaction)))
     const roleData = () => {
@@ -27,7 +34,7 @@ export function addEvents(app: FastifyInstance, view: NodeView, signal: AbortSig
       release()
       signal.removeEventListener('abort', onAbort)
     })
-    reply.raw.on('close', () => feed.output.destroy())
+    gone.addEventListener('abort', () => feed.output.destroy())
     feed.push({ type: 'init', data: roleData() })
     return reply.type('application/json').send(feed.output)
   })

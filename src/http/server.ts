@@ -69,7 +69,7 @@ export async function serveNode(
   addCommon(app, view, log)
   addStatus(app, view, metrics)
   addEvents(app, view, closing.signal)
-  addTransfer(app, view)
+  addTransfer(app, view, log)
   addRoles(app, view)
   addHalts(app, view)
   addStream(app, view, { metrics, log, signal: closing.signal, streams })

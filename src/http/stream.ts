@@ -6,6 +6,7 @@ import { ProtocolError } from '../replication/error.js'
 import { decodePositionMap, MAX_POSITION_MAP_BYTES, type PositionMap } from '../replication/position-map.js'
 import { sendStream } from '../replication/sender.js'
 import { RequestError, textOf } from './answers.js'
+import { departureOf } from './departure.js'
 import type { Metrics } from './metrics.js'
 import type { NodeView } from './node-view.js'
 import { replicaOf } from './replica-request.js'
@@ -34,20 +35,19 @@ export interface StreamParts {
 export function addStream(app: FastifyInstance, view: NodeView, parts: StreamParts): void {
   app.post('/stream', async (request, reply) => {
     const replicaId = refuseEarly(request, view)
+    // Otherwise it would count as connected until the next heartbeat.
+    const gone = departureOf(reply)
     const positions = await readPositions(request)
     const filter = new Set((textOf(request.query, 'filter') ?? '').split(',').filter((name) => name !== ''))
     const release = await view.source.follow()
     // Reading its request took time.
     const serving = view.serving()
-    if (serving === undefined) {
+    if (serving === undefined || gone.aborted) {
       release()
-      throw new RequestError(503, NOT_PRIMARY)
+      throw new RequestError(503, gone.aborted ? 'Cannot stream: the replica has gone' : NOT_PRIMARY)
     }
     const version = request.headers[LTX_VERSION_HEADER] === '3' ? 3 : 1
     const replica = new ConnectedReplica({ nodeId: replicaId, ...factsOf(request) }, wantedOf(positions, filter))
-    // Otherwise it would count as connected until the next heartbeat.
-    const gone = new AbortController()
-    reply.raw.on('close', () => gone.abort())
     const bytes = sendStream(view.source, positions, {
       filter,
       replica,
@@ -55,7 +55,7 @@ export function addStream(app: FastifyInstance, view: NodeView, parts: StreamPar
       compress: view.compress,
       heartbeatMs: HEARTBEAT_MS,
       snapshotTimeoutMs: view.snapshotTimeoutMs,
-      signal: AbortSignal.any([parts.signal, serving.signal, gone.signal]),
+      signal: AbortSignal.any([parts.signal, serving.signal, gone]),
       onFrame: (db, type) => parts.metrics.frames.inc({ db, type }),
     })
     view.replicas.add(replica)

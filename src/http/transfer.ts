@@ -2,22 +2,28 @@ import { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { readFrozenPages } from '../db/frozen-pages.js'
 import { ImportError } from '../import/database-shape.js'
+import { describeError, type Log } from '../log.js'
 import { formatPosition } from '../ltx/names.js'
 import type { HeldSnapshot } from '../replication/source.js'
 import { databaseName, RequestError, sendJson } from './answers.js'
+import { departureOf } from './departure.js'
 import type { NodeView } from './node-view.js'
 
 /** GET /export and POST /import: whole databases as SQLite files. */
-export function addTransfer(app: FastifyInstance, view: NodeView): void {
+export function addTransfer(app: FastifyInstance, view: NodeView, log: Log): void {
   app.get('/export', async (request, reply) => {
     const name = databaseName(request.query)
+    const gone = departureOf(reply)
     const held = await view.source.snapshot(name)
+    if (held !== undefined && gone.aborted) {
+      held.release()
+      throw new RequestError(400, `Cannot export ${name}: the reader has gone`)
+    }
     if (held === undefined) throw new RequestError(404, `Cannot export ${name}: there is no such database`)
     const { pageSize, pageCount, position } = held.pages
-    const content = Readable.from(fileOf(held), { objectMode: false, highWaterMark: 1 << 20 })
-    // Also where the stream is destroyed before anybody reads from it.
-    content.on('close', () => held.release())
-    reply.raw.on('close', () => content.destroy())
+    const content = contentOf(held, view.snapshotTimeoutMs)
+    content.on('error', (error) => log.error(`export of ${name} to ${request.ip} is cut: ${describeError(error)}`))
+    gone.addEventListener('abort', () => content.destroy())
     reply.header('content-length', pageSize * pageCount).header('litefs-pos', formatPosition(position))
     return reply.type('application/vnd.sqlite3').send(content)
   })
@@ -34,7 +40,28 @@ export function addTransfer(app: FastifyInstance, view: NodeView): void {
   })
 }
 
-async function* fileOf(held: HeldSnapshot): AsyncGenerator<Buffer, void> {
-  // A copy: the stream keeps what it was given until it is sent.
-  for await (const { bytes } of readFrozenPages(held.pages)) yield Buffer.from(bytes)
+/**
+ * The file that the pages make; releases them when it is closed. It fails where nobody reads on for `stallMs` milliseconds, 0 for ever: few snapshots
+ * are kept at once, and replicas and the backup wait for theirs.
+ */
+function contentOf(held: HeldSnapshot, stallMs: number): Readable {
+  const content: Readable = Readable.from(
+    fileOf(held, () => stall?.refresh()),
+    { objectMode: false, highWaterMark: 1 << 20 },
+  )
+  const message = `its reader took nothing for ${stallMs / 1000} s (http.snapshot-timeout)`
+  const stall = stallMs === 0 ? undefined : setTimeout(() => content.destroy(new Error(message)), stallMs)
+  // Also where the stream is destroyed before anybody reads from it.
+  return content.on('close', () => {
+    clearTimeout(stall)
+    held.release()
+  })
+}
+
+async function* fileOf(held: HeldSnapshot, onRead: () => void): AsyncGenerator<Buffer, void> {
+  for await (const { bytes } of readFrozenPages(held.pages)) {
+    onRead()
+    // A copy: the stream keeps what it was given until it is sent.
+    yield Buffer.from(bytes)
+  }
 }

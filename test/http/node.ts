@@ -4,7 +4,7 @@ import type { NodeView } from '../../src/http/node-view.js'
 import { OPEN_ACCESS, type RunningServer, type ServerAccess, serveNode } from '../../src/http/server.js'
 import { ConnectedReplicas } from '../../src/replication/connected-replicas.js'
 import type { Transaction } from '../../src/replication/recent.js'
-import type { SourcePosition } from '../../src/replication/source.js'
+import type { HeldSnapshot, SourcePosition } from '../../src/replication/source.js'
 
 export const silent = { debug() {}, info() {}, warn() {}, error() {} }
 
@@ -20,9 +20,11 @@ export interface TestNode {
   readonly heardOf: bigint[]
   readonly roleListeners: Set<() => void>
   change: (what: string) => Promise<void>
+  follow: () => Promise<() => void>
+  snapshot: (name: string) => Promise<HeldSnapshot | undefined>
 }
 
-export function testNode(): TestNode {
+export function testNode(snapshotTimeoutMs = 0): TestNode {
   const listeners = new Set<(name: string, transaction: Transaction) => void>()
   const positions = new Map<string, SourcePosition>()
   const files = new Map<string, Transaction>()
@@ -37,6 +39,8 @@ export function testNode(): TestNode {
     heardOf: [],
     roleListeners,
     change: async () => {},
+    follow: async () => () => {},
+    snapshot: async () => undefined,
   }
   const view: NodeView = {
     nodeId: '00000000000000AB',
@@ -74,7 +78,7 @@ export function testNode(): TestNode {
     databases: async () => [],
     backups: () => [],
     compress: true,
-    snapshotTimeoutMs: 0,
+    snapshotTimeoutMs,
     importDatabase: async () => ({ pageSize: 4096, pageCount: 1 }),
     source: {
       nodeId: 0xabn,
@@ -84,9 +88,9 @@ export function testNode(): TestNode {
         return () => listeners.delete(listener)
       },
       transaction: async (name, minTxid) => files.get(`${name} ${minTxid}`),
-      snapshot: async () => undefined,
+      snapshot: (name) => node.snapshot(name),
       highWaters: new Map(),
-      follow: async () => () => {},
+      follow: () => node.follow(),
       subscriberCount: 0,
     },
   }

@@ -1,7 +1,9 @@
 import { once } from 'node:events'
+import { open } from 'node:fs/promises'
 import http from 'node:http'
 import http2 from 'node:http2'
 import net from 'node:net'
+import path from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { parseAddress } from '../../src/http/address.js'
@@ -170,6 +172,88 @@ t.test('events: a slow reader is dropped, a quick one gets every one', async (t)
   while (lines < 1 + sent / 2) await once(quick, 'data')
   t.equal(node.listeners.size, 1)
 })
+
+t.test('nothing is kept for a client that went before its answer began', async (t) => {
+  const node = testNode()
+  const { url } = await serve(node)
+  const pages = await manyPages(t)
+  const calls = [
+    ['HTTP/1.1', 'GET', '/events'],
+    ['HTTP/2', 'GET', '/events'],
+    ['HTTP/1.1', 'GET', '/export?name=a.db'],
+    ['HTTP/2', 'GET', '/export?name=a.db'],
+    ['HTTP/2', 'POST', '/stream'],
+  ] as const
+  for (const [protocol, method, path] of calls) {
+    const ready = gate()
+    const asked = gate()
+    const released = gate()
+    const wait = async () => {
+      asked.resolve()
+      await ready.promise
+    }
+    node.follow = async () => {
+      await wait()
+      return released.resolve
+    }
+    node.snapshot = async () => {
+      await wait()
+      return { pages, release: released.resolve }
+    }
+    const leave = protocol === 'HTTP/2' ? ask2AndLeave(url, method, path) : ask1AndLeave(url, path)
+    await asked.promise
+    leave()
+    // By the time that these are answered it is noticed that the other one has gone.
+    for (let n = 0; n < 3; n++) await ask1(url, '/health/live')
+    ready.resolve()
+    await released.promise
+    t.strictSame([node.listeners.size, node.view.replicas.all], [0, []], `${protocol} ${path}`)
+  }
+})
+
+t.test('an export that nobody reads on with is cut, and its pages released', async (t) => {
+  const node = testNode(100)
+  const { url } = await serve(node)
+  const released = gate()
+  const pages = await manyPages(t)
+  node.snapshot = async () => ({ pages, release: released.resolve })
+  const request = http.get(`${url}/export?name=big.db`, { agent: false })
+  const [response] = (await once(request, 'response')) as [http.IncomingMessage]
+  await released.promise
+  await t.rejects(buffer(response), /aborted/, 'it does not look complete')
+})
+
+function gate() {
+  let resolve = () => {}
+  const promise = new Promise<void>((open) => {
+    resolve = open
+  })
+  return { promise, resolve }
+}
+
+function ask1AndLeave(url: string, path: string): () => void {
+  const request = http.get(url + path, { agent: false }).on('error', () => {}) // nobody waits for it
+  return () => request.destroy()
+}
+
+function ask2AndLeave(url: string, method: string, path: string): () => void {
+  const session = http2.connect(url)
+  const stream = session.request({ ':path': path, ':method': method, 'litefs-id': '1' }, { endStream: false })
+  stream.on('error', () => {}) // nobody waits for it
+  stream.end(method === 'POST' ? encodePositionMap(new Map()) : undefined)
+  return () => session.destroy()
+}
+
+/** Pages of zeros, more than the buffers between here and a reader take: nobody reads all of them. */
+async function manyPages(t: Test) {
+  const [pageSize, pageCount] = [4096, 16_384]
+  const file = await open(path.join(t.testdir(), 'big.db'), 'w+')
+  t.teardown(() => file.close())
+  await file.truncate(pageCount * pageSize)
+  const shared = (length: number) => new Int32Array(new SharedArrayBuffer(4 * length))
+  const place = { databaseFd: file.fd, walFd: -1, keptFd: -1, places: shared(pageCount), control: shared(2) }
+  return { pageSize, pageCount, position: { txid: 1n, checksum: 1n }, ...place }
+}
 
 async function follow(t: Test, url: string): Promise<http.IncomingMessage> {
   const request = http.get(`${url}/events`, { agent: false })
