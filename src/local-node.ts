@@ -12,8 +12,10 @@ import type {
   RoleControl,
   Serving,
 } from './http/node-view.js'
+import { ImportError } from './import/database-shape.js'
 import { importDatabase } from './import/import-database.js'
 import type { FileSystemThread } from './mount/file-system-thread.js'
+import { canBeDatabase, DATABASE_NAME_MAX } from './mount/names.js'
 import type { ConnectedReplicas } from './replication/connected-replicas.js'
 import { LocalSource } from './replication/local-source.js'
 
@@ -155,11 +157,9 @@ export class LocalNode implements NodeView {
 
   async importDatabase(name: string, content: Readable): Promise<ImportedDatabase> {
     const { dataDir, mountDir } = this.#options
-    return await importDatabase(content, {
-      directory: dataDir,
-      target: path.join(mountDir, name),
-      signal: this.#closing.signal,
-    })
+    const fault = nameFault(name)
+    if (fault !== undefined) throw new ImportError(`Cannot import ${name}: ${fault}`)
+    return await importDatabase(content, { directory: dataDir, mountDir, name, signal: this.#closing.signal })
   }
 
   /** Goes on as long as there is a replica or a backup. */
@@ -175,6 +175,15 @@ export class LocalNode implements NodeView {
     const goesOn = this.replicas.all.length > 0 || this.#backup !== undefined
     if (goesOn) this.#needs = setTimeout(() => this.#tellNeeds(), NEEDS_MS).unref()
   }
+}
+
+/** Why the mount has no database of this name. What were written there could be another one's journal. */
+function nameFault(name: string): string | undefined {
+  if (!canBeDatabase(name))
+    return 'the mount has something else under such names, as those that end in -wal or -journal'
+  if (Buffer.byteLength(path.basename(name)) > DATABASE_NAME_MAX) return `it is longer than ${DATABASE_NAME_MAX} bytes`
+  // better-sqlite3 would leave it out, and write to another database.
+  return name.trimEnd() === name ? undefined : 'white space is at its end'
 }
 
 /** Why what is written here is not safe elsewhere: of the database that is furthest behind. */

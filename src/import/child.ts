@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs'
+import { lstatSync, mkdirSync } from 'node:fs'
 import path from 'node:path'
 import Database from 'better-sqlite3'
 
@@ -12,8 +12,8 @@ const EVERYTHING = 0x7fffffff
 /** How long other writers are waited for, milliseconds. */
 const BUSY_LIMIT_MS = 60_000
 
-async function run(source: string, target: string): Promise<void> {
-  mkdirSync(path.dirname(target), { recursive: true })
+async function run(source: string, mountDir: string, name: string): Promise<void> {
+  const target = placeFor(mountDir, name)
   const from = new Database(source, { readonly: true })
   const pageSize = from.pragma('page_size', { simple: true })
   makeRoomFor(pageSize, target)
@@ -30,6 +30,25 @@ async function run(source: string, target: string): Promise<void> {
   }
 }
 
+/**
+ * The path of a database, whose directories are made where they are missing. No link is followed: whoever may write to the mount can make one that
+ * leads out of it, where this process may write everything.
+ */
+function placeFor(mountDir: string, name: string): string {
+  const parts = name.split('/')
+  let place = mountDir
+  for (const [index, part] of parts.entries()) {
+    place = path.join(place, part)
+    const isDatabase = index === parts.length - 1
+    const found = lstatSync(place, { throwIfNoEntry: false })
+    if (found === undefined && !isDatabase) mkdirSync(place, { recursive: true })
+    if (found?.isSymbolicLink()) throw new Error(`${place} is a symbolic link, which is not followed`)
+    if (found !== undefined && found.isDirectory() === isDatabase)
+      throw new Error(`${place} is ${isDatabase ? 'a' : 'no'} directory`)
+  }
+  return place
+}
+
 /** In WAL mode the page size cannot change. */
 function makeRoomFor(pageSize: unknown, target: string): void {
   const to = new Database(target, { timeout: BUSY_LIMIT_MS })
@@ -40,8 +59,8 @@ function makeRoomFor(pageSize: unknown, target: string): void {
   }
 }
 
-const [source = '', target = ''] = process.argv.slice(2)
-run(source, target).catch((error: Error) => {
+const [source = '', mountDir = '', name = ''] = process.argv.slice(2)
+run(source, mountDir, name).catch((error: Error) => {
   process.stderr.write(`${error.message}\n`)
   process.exitCode = 1
 })

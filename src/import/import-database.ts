@@ -12,20 +12,29 @@ import { type DatabaseShape, ImportError, readDatabaseShape } from './database-s
 const MAX_IMPORT_BYTES = 2 ** 40
 const CHILD = fileURLToPath(new URL('./child.js', import.meta.url))
 
+export interface ImportOptions {
+  /** For what has come of the content. */
+  readonly directory: string
+  readonly mountDir: string
+  /** Of the database, its path in the mount. */
+  readonly name: string
+  readonly signal: AbortSignal
+}
+
 /**
- * Replaces or makes the database at `target`, a path in the mount, with the SQLite file `content`. The content is first written to a file
+ * Replaces or makes a database of the mount with the SQLite file `content`. The content is first written to a file
  * in `directory` and looked at; until that is right, nothing changes. `signal` ends it. Rejects with ImportError, or a system error.
  */
 export async function importDatabase(
   content: Readable,
-  { directory, target, signal }: { directory: string; target: string; signal: AbortSignal },
+  { directory, mountDir, name, signal }: ImportOptions,
 ): Promise<DatabaseShape> {
   const spool = await fs.mkdtemp(path.join(directory, 'import-'))
   const file = path.join(spool, 'database')
   try {
     await pipeline(content, limited(), (await fs.open(file, 'wx', 0o600)).createWriteStream())
     const shape = await checkDatabase(file)
-    await copyIn(file, target, signal)
+    await copyIn([file, mountDir, name], signal)
     return shape
   } finally {
     await fs.rm(spool, { recursive: true, force: true })
@@ -52,8 +61,8 @@ async function checkDatabase(path: string): Promise<DatabaseShape> {
   }
 }
 
-async function copyIn(source: string, target: string, signal: AbortSignal): Promise<void> {
-  const child = spawn(process.execPath, [CHILD, source, target], { stdio: ['ignore', 'ignore', 'pipe'] })
+async function copyIn(words: readonly string[], signal: AbortSignal): Promise<void> {
+  const child = spawn(process.execPath, [CHILD, ...words], { stdio: ['ignore', 'ignore', 'pipe'] })
   const kill = () => child.kill('SIGKILL')
   signal.addEventListener('abort', kill)
   try {

@@ -27,7 +27,7 @@ import type { Following } from './following.js'
 import { type Inode, Inodes, pathOf } from './inodes.js'
 import { LockLink, type OpenLocks } from './lock-file.js'
 import { CACHED_SECONDS, NEVER_CACHED, type Owner, PERMISSIONS, S_IFMT, S_IFREG } from './mount-file.js'
-import { joinName } from './names.js'
+import { DATABASE_NAME_MAX, joinName, NAME_MAX } from './names.js'
 import { type Listed, Namespace } from './namespace.js'
 import { PlainFile } from './plain-file.js'
 import { Rename } from './rename.js'
@@ -35,10 +35,6 @@ import { Writers } from './writers.js'
 
 const { EACCES, EEXIST, EINVAL, EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTEMPTY, EPERM } = constants.errno
 
-/** The longest name that the data directory's file system takes, bytes. */
-const NAME_MAX = 255
-/** Bytes of the longest suffix that is put on a database's name. */
-const LONGEST_SUFFIX = 8
 /** A directory's files get its group, and its directories this bit too (S_ISGID). */
 const SET_GROUP = 0o2000
 
@@ -233,7 +229,7 @@ export class LiteFileSystem implements FileSystem {
 
   statfs(): StatfsReply {
     const { bsize, blocks, bfree, bavail, files, ffree } = fs.statfsSync(this.#dataDir)
-    return { blocks, bfree, bavail, files, ffree, bsize, frsize: bsize, namelen: NAME_MAX - LONGEST_SUFFIX }
+    return { blocks, bfree, bavail, files, ffree, bsize, frsize: bsize, namelen: DATABASE_NAME_MAX }
   }
 
   release(nodeid: number, fh: number): void {
@@ -323,7 +319,7 @@ export class LiteFileSystem implements FileSystem {
 
   /** A file may become a database, and its journal must have a name. */
   #checkLength(name: string): void {
-    if (Buffer.byteLength(name) > NAME_MAX - LONGEST_SUFFIX) throw new FuseError(ENAMETOOLONG)
+    if (Buffer.byteLength(name) > DATABASE_NAME_MAX) throw new FuseError(ENAMETOOLONG)
   }
 
   #inode(nodeid: number): Inode {

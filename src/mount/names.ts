@@ -43,6 +43,11 @@ export function parseMountName(name: string): MountName {
   return { kind: 'database', database: name }
 }
 
+/** The longest name that the data directory's file system takes, bytes. */
+export const NAME_MAX = 255
+/** The longest name of a database, bytes: `-journal` fits behind it. */
+export const DATABASE_NAME_MAX = NAME_MAX - SUFFIXES.journal.length
+
 /** Whether a file of this name can be a database. */
 export function canBeDatabase(name: string): boolean {
   return parseMountName(name).kind === 'database' && !SUPER_JOURNAL.test(name)

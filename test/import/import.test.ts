@@ -12,8 +12,8 @@ t.test('what is no database, or not all of one, is refused and leaves nothing be
   const file = path.join(directory, 'source.db')
   execFileSync('sqlite3', [file, 'create table t(x); insert into t values(randomblob(20000))'])
   const whole = fs.readFileSync(file)
-  const target = path.join(directory, 'target.db')
-  const refused = (content: Buffer) => importDatabase(Readable.from([content]), { directory, target, signal })
+  const refused = (content: Buffer) =>
+    importDatabase(Readable.from([content]), { directory, mountDir: directory, name: 'target.db', signal })
   await t.rejects(refused(Buffer.alloc(0)), { name: 'ImportError', message: /not a SQLite database/ })
   await t.rejects(refused(Buffer.from('hello')), { name: 'ImportError', message: /not a SQLite database/ })
   await t.rejects(refused(whole.subarray(0, -1)), { name: 'ImportError', message: /its header says 6 pages of 4096/ })

@@ -1,7 +1,7 @@
 // litefs import, export and status: the real commands on a real mount, and on servers that misbehave.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, cp, open, readdir, readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdir, open, readdir, readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises'
 import http from 'node:http'
 import net, { type AddressInfo } from 'node:net'
 import path from 'node:path'
@@ -111,6 +111,11 @@ t.test('a node that is not ready, of a cluster, is a replica', async (t) => {
   t.match(stdout, /\nstate +not ready: no primary\n/)
 })
 
+async function imported(url: string, name: string, body: Buffer) {
+  const response = await fetch(`${url}/import?name=${encodeURIComponent(name)}`, { method: 'POST', body })
+  return { status: response.status, text: await response.text() }
+}
+
 t.test('what is not a whole and finished database is refused, and nothing changes', async (t) => {
   const mount = await startMount(t)
   const database = path.join(mount.dir, 'my.db')
@@ -148,6 +153,31 @@ t.test('what is not a whole and finished database is refused, and nothing change
     t.match({ code, stdout }, { code: 1, stdout: '' })
     t.match(stderr, message)
   }
+  await mkdir(path.join(mount.dir, 'directory'))
+  await symlink(path.join(dir, 'outside.db'), path.join(mount.dir, 'link.db'))
+  await symlink(dir, path.join(mount.dir, 'away'))
+  const places: [string, RegExp][] = [
+    ['my.db-wal', /Cannot import my\.db-wal: the mount has something else under such names/],
+    ['my.db-journal', /something else/],
+    ['none-journal', /something else/],
+    ['.primary', /something else/],
+    ['my.db ', /white space is at its end/],
+    ['n'.repeat(248), /it is longer than 247 bytes/],
+    ['link.db', /link\.db is a symbolic link/],
+    ['away/outside/my.db', /away is a symbolic link/],
+    ['directory', /directory is a directory/],
+    ['my.db/my.db', /my\.db is no directory/],
+  ]
+  for (const [name, message] of places) {
+    const { status, text } = await imported(mount.url, name, await readFile(file('whole.db')))
+    t.equal(status, 400, name)
+    t.match(text, message)
+  }
+  t.strictSame(
+    (await readdir(dir)).filter((name) => name.startsWith('outside')),
+    [],
+    'nothing outside of the mount',
+  )
   t.equal(await readFile(`${database}-pos`, 'utf8'), position)
   t.equal(await sql(database, 'select x from kept'), 'kept\n')
 
