@@ -44,12 +44,20 @@ export interface NodeOptions {
   traceToStdout: boolean
 }
 
+function makeMountPoint(dir: string): void {
+  try {
+    fs.mkdirSync(dir, { recursive: true })
+  } catch (cause) {
+    throw new Error(`Cannot mount at ${dir} (fuse.dir)`, { cause })
+  }
+}
+
 /** Recovers the databases, mounts them and serves them. Rejects, with nothing left mounted, when one of that fails. */
 export async function startNode(config: Config, log: Log, options: NodeOptions): Promise<RunningNode> {
   const mountDir = path.resolve(config.fuse.dir)
   const access = nodeAccess(config, process.env)
   if (!options.skipUnmount) await detachStale(mountDir)
-  fs.mkdirSync(mountDir, { recursive: true })
+  makeMountPoint(mountDir)
   if (!options.skipUnmount) warnOfHidden(mountDir, log)
   const identity = Identity.load(path.resolve(config.data.dir))
   const fence = new Fence()

@@ -1,4 +1,5 @@
 import type { Contradiction } from './contradictions.js'
+import { isListenAddress, LISTEN_ADDRESS } from './listen-address.js'
 import { textAt, valueAt } from './values.js'
 
 /** Of a token: letters that go into a header as they are, and enough of them. */
@@ -9,10 +10,14 @@ export function isToken(text: string): boolean {
   return TOKEN.test(text)
 }
 
-/** Rules for who may call the API and how: `http.token`, `http.tls`, and the certificates for lease stores. */
+/** Rules for where and how the API is called, and who may: `http.addr`, `http.token`, `http.tls`, and the certificates for lease stores. */
 export function accessProblems(values: unknown): Contradiction[] {
   const http = valueAt(values, 'http')
   const found: Contradiction[] = []
+  const addr = valueAt(http, 'addr')
+  if (typeof addr === 'string' && !isListenAddress(addr)) {
+    found.push({ key: 'http.addr', message: `found ${JSON.stringify(addr)}, allowed: ${LISTEN_ADDRESS}` })
+  }
   const token = textAt(http, 'token')
   if (token !== '' && !isToken(token)) {
     found.push({ key: 'http.token', message: `found something else, allowed: ${TOKEN_RULE}` })

@@ -1,4 +1,5 @@
 import type { Contradiction } from './contradictions.js'
+import { isListenAddress, LISTEN_ADDRESS } from './listen-address.js'
 import { textAt, valueAt } from './values.js'
 
 /** What the keys of the proxy do not allow, when there is to be one. */
@@ -13,7 +14,8 @@ export function proxyProblems(values: unknown): Contradiction[] {
   }
   const url = `http://${target.startsWith(':') ? 'localhost' : ''}${target}`
   check('target', URL.canParse(url) && !/[/?#@]/.test(target), 'host and port of the application, as in localhost:8081')
-  check('addr', textAt(values, 'proxy', 'addr') !== '', 'the address where the proxy listens, as in :8080')
+  const listens = isListenAddress(textAt(values, 'proxy', 'addr'))
+  check('addr', listens, `the address where the proxy listens: ${LISTEN_ADDRESS}`)
   const databases = valueAt(values, 'proxy', 'db')
   check('db', Array.isArray(databases) && databases.some((name) => name !== ''), 'the name of a database, as in app.db')
   const advertised = textAt(values, 'proxy', 'advertise-url')

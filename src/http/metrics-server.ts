@@ -4,6 +4,7 @@ import { Registry } from 'prom-client'
 import { parseAddress } from './address.js'
 import { BackupMetrics } from './backup-metrics.js'
 import type { BackupView } from './node-view.js'
+import type { ListenAddress } from './server.js'
 
 /**
  * Serves GET /metrics, and GET /health: 503 with what is wrong while a backup fails. Resolves to where it listens, and how it ends. Rejects where `addr`
@@ -13,7 +14,7 @@ export async function openMetricsServer(
   addr: string,
   backups: () => readonly BackupView[],
 ): Promise<{ readonly url: string; close(): Promise<void> }> {
-  const { host, port } = parseAddress(addr)
+  const { host, port } = addressOf(addr)
   const registry = new Registry()
   const metrics = new BackupMetrics(registry)
   const server = http.createServer((request, response) => {
@@ -46,5 +47,13 @@ export async function openMetricsServer(
       server.closeAllConnections()
       await new Promise((resolve) => server.close(resolve))
     },
+  }
+}
+
+function addressOf(addr: string): ListenAddress {
+  try {
+    return parseAddress(addr)
+  } catch (cause) {
+    throw new Error(`Cannot serve metrics at ${addr} (addr)`, { cause })
   }
 }

@@ -109,6 +109,10 @@ export async function replicateOnce(
     if (enforceRetention) await removeExpired(new Maintenance(parts), replicated.times)
     const txid = (await readHead(from)).txid
     log.info(`${replicated.path} is backed up to ${storage.url} at TXID ${formatTxid(txid)}`)
+  } catch (error) {
+    // SQLite does not name the file.
+    if (error instanceof Error && error.message.startsWith('Cannot ')) throw error
+    throw new Error(`Cannot back up ${replicated.path}`, { cause: error })
   } finally {
     await database.close()
     await storage.close()

@@ -17,7 +17,11 @@ export class DataDirectory {
 
   /** Creates what is missing and locks it. Throws when another process has it. */
   static open(dataDir: string): DataDirectory {
-    fs.mkdirSync(path.join(dataDir, 'dbs'), { recursive: true })
+    try {
+      fs.mkdirSync(path.join(dataDir, 'dbs'), { recursive: true })
+    } catch (cause) {
+      throw new Error(`Cannot use data directory ${dataDir}`, { cause })
+    }
     const lock = fs.openSync(path.join(dataDir, 'lock'), fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600)
     if (!ofdSetLock(lock, 'write', 0, 1)) {
       fs.closeSync(lock)

@@ -47,11 +47,13 @@ t.test('it says so when it hides what is in the directory', async (t) => {
 
 t.test('it refuses a data directory that another one uses, and a mount point that is taken', async (t) => {
   const mount = await startMount(t)
+  const config = path.join(path.dirname(mount.dataDir), 'second.yml')
   for (const { fuse, data, message } of [
     { fuse: `${mount.dir}-other`, data: mount.dataDir, message: 'another litefs process uses it' },
     { fuse: mount.dir, data: `${mount.dataDir}-other`, message: 'is already mounted there' },
+    { fuse: config, data: `${mount.dataDir}-other`, message: `Cannot mount at ${config} (fuse.dir): EEXIST` },
+    { fuse: `${mount.dir}-other`, data: config, message: `Cannot use data directory ${config}: ENOTDIR` },
   ]) {
-    const config = path.join(path.dirname(mount.dataDir), 'second.yml')
     await writeFile(
       config,
       JSON.stringify({
