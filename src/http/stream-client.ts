@@ -70,9 +70,11 @@ export async function openStream(
       signal,
     })
     if (statusCode !== 200) {
-      const reason = (await body.text()).slice(0, MAX_REASON_BYTES)
-      throw new Error(`the primary at ${url} answered ${statusCode}: ${reason.trim()}`)
+      const what = `the primary at ${url} answered ${statusCode}`
+      throw new Error(`${what}: ${(await reasonOf(body, what, silenceMs)).trim()}`)
     }
+    // The iteration, which ends the connection, may never begin.
+    signal.addEventListener('abort', () => void client.destroy(), { once: true })
     const clusterId = headers['litefs-cluster-id']
     const bytes = closing(client, body, url, silenceMs)
     const epoch = parseEpoch(headers[EPOCH_HEADER])
@@ -81,6 +83,23 @@ export async function openStream(
     await client.destroy()
     throw new LostPeerError(`Cannot stream from ${url}`, { cause: error })
   }
+}
+
+/** As much of what a refusal says as is shown. Rejects when that takes longer than `timeoutMs` milliseconds. */
+async function reasonOf(body: Dispatcher.ResponseData['body'], what: string, timeoutMs: number): Promise<string> {
+  const chunks: Buffer[] = []
+  const timer = setTimeout(() => body.destroy(new Error(`${what} and did not say why within ${timeoutMs} ms`)), timeoutMs)
+  try {
+    let size = 0
+    for await (const chunk of body) {
+      chunks.push(chunk)
+      size += chunk.length
+      if (size >= MAX_REASON_BYTES) break
+    }
+  } finally {
+    clearTimeout(timer)
+  }
+  return Buffer.concat(chunks).toString('utf8', 0, MAX_REASON_BYTES)
 }
 
 async function* closing(

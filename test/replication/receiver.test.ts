@@ -1,4 +1,5 @@
 // The receiver against our own server, and against peers that break the rules, all over real sockets.
+import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import http2 from 'node:http2'
 import type { AddressInfo } from 'node:net'
@@ -204,6 +205,30 @@ t.test('a refusal is told with its reason', async (t) => {
   const refused = openStream(target(url), new Map(), never)
   await t.rejects(refused, { message: /Cannot stream from/, cause: { message: /503.*not the primary/ } })
   await t.rejects(openStream(target('http://127.0.0.1:1'), new Map(), never), { message: /Cannot stream from/ })
+})
+
+t.test('a refusal that does not end is a refusal all the same', { timeout: 20_000 }, async (t) => {
+  const silent = await peer(t, Buffer.from('not now'), 'is silent', { ':status': 503 })
+  await t.rejects(openStream(target(silent), new Map(), never), { cause: { message: /503.*did not say/ } })
+  const endless = await peer(t, Buffer.from('not now '.repeat(1000)), 'is silent', { ':status': 503 })
+  await t.rejects(openStream(target(endless), new Map(), never), { cause: { message: /503: not now not now/ } })
+})
+
+t.test('a stream that nobody begins to read is closed with its connection', { timeout: 20_000 }, async (t) => {
+  const closed: Promise<unknown>[] = []
+  const server = http2.createServer()
+  server.on('session', (session) => closed.push(once(session, 'close')))
+  server.on('stream', (stream) => {
+    stream.on('error', () => {})
+    stream.respond({ ':status': 200 })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const left = new AbortController()
+  await openStream(target(`http://127.0.0.1:${(server.address() as AddressInfo).port}`), new Map(), left.signal)
+  left.abort()
+  await Promise.all(closed)
+  t.equal(closed.length, 1)
 })
 
 t.test('a follower connects again after each end, until it is told to stop', async (t) => {
