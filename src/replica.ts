@@ -138,7 +138,9 @@ export class Replica {
       heard: (isHeard: boolean) => onHeard(isHeard),
       apply: (name: string, ltx: ReceivedLtx) => this.#apply(name, ltx),
       ready: () => this.#ready(),
-      heartbeat: (timestampMs: number) => this.#current(timestampMs),
+      heartbeat: (timestampMs: number) => {
+        if (timestampMs > 0) this.#current(timestampMs)
+      },
       // Sent for a backup, which this node has none of.
       highWater: () => {},
     }

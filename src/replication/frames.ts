@@ -24,7 +24,7 @@ export type Frame =
   | { readonly type: 'handoff'; readonly leaseId: string }
   /** What the backup has of this database. */
   | { readonly type: 'highWater'; readonly name: string; readonly txid: bigint }
-  /** Nothing happened lately; the primary's clock, milliseconds since the epoch. */
+  /** Nothing happened lately; the primary's clock, milliseconds since the epoch. Zero where the replica still lacks something. */
   | { readonly type: 'heartbeat'; readonly timestampMs: number }
 
 /** The bytes of one frame: u32 type, then its fields. */

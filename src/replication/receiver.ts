@@ -8,7 +8,7 @@ export interface ReplicaParts {
   apply(name: string, ltx: ReceivedLtx): Promise<void>
   /** Everything that the primary had when the stream began has been applied. */
   ready(): void
-  /** The primary's clock, milliseconds since the epoch: up to there this node lacks nothing. */
+  /** The primary's clock, milliseconds since the epoch: up to there this node lacks nothing. Zero says nothing. */
   heartbeat(timestampMs: number): void
   highWater(name: string, txid: bigint): void
 }

@@ -23,6 +23,10 @@ export interface SenderOptions extends BodyOptions {
   readonly onFrame: (name: string, type: 'ltx' | 'ltx:snapshot') => void
 }
 
+/** Tells a replica that the primary is there, and nothing of how far it is. */
+const STILL_HERE = encodeFrame({ type: 'heartbeat', timestampMs: 0 })
+/** A piece without bytes: what was gathered is handed on, since the next piece may take long. */
+const HAND_ON = Buffer.alloc(0)
 const START: Position = { txid: 0n, checksum: 0n }
 /** Bytes that are gathered before they are handed on. */
 const BATCH_BYTES = 64 << 10
@@ -207,7 +211,7 @@ class Sender {
   }
 
   async *#sendSnapshot(name: string, current: SourcePosition): AsyncGenerator<Buffer, Position> {
-    const held = yield* this.#meanwhile(this.#source.snapshot(name))
+    const held = yield* this.#meanwhile(this.#source.snapshot(name), (late) => late?.release())
     try {
       const position = held?.pages.position ?? { txid: current.txid, checksum: CHECKSUM_FLAG }
       this.#options.replica.snapshot(name, position.txid)
@@ -252,21 +256,32 @@ class Sender {
     }
   }
 
-  /** Waits, with heartbeats, so that the replica does not take the primary for dead. */
-  async *#meanwhile<T>(waited: Promise<T>): AsyncGenerator<Buffer, T> {
+  /**
+   * Waits, with heartbeats for our own nodes, which otherwise take the primary for dead. When the stream ends meanwhile, `unwanted` is handed
+   * what comes too late.
+   */
+  async *#meanwhile<T>(waited: Promise<T>, unwanted: (late: T) => void): AsyncGenerator<Buffer, T> {
     const done = waited.then(
       () => true,
       () => true,
     )
-    for (;;) {
-      let timer: NodeJS.Timeout | undefined
-      const silence = new Promise<false>((resolve) => {
-        timer = setTimeout(() => resolve(false), this.#options.heartbeatMs)
-      })
-      const ended = await Promise.race([done, silence])
-      clearTimeout(timer)
-      if (ended) return await waited
-      yield this.#heartbeat()
+    let ended = false
+    try {
+      for (;;) {
+        let timer: NodeJS.Timeout | undefined
+        const silence = new Promise<false>((resolve) => {
+          timer = setTimeout(() => resolve(false), this.#options.heartbeatMs)
+        })
+        ended = await Promise.race([done, silence])
+        clearTimeout(timer)
+        if (ended) return await waited
+        this.#options.signal.throwIfAborted()
+        if (this.#options.version === 1) continue
+        yield STILL_HERE
+        yield HAND_ON
+      }
+    } finally {
+      if (!ended) waited.then(unwanted, () => {})
     }
   }
 }
@@ -277,14 +292,14 @@ function known(at: Position, current: Position): Position {
   return at.txid === current.txid && at.checksum !== current.checksum ? START : at
 }
 
-/** Joins small pieces, in order. */
+/** Joins small pieces, in order; up to HAND_ON at most. */
 async function* batched(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void> {
   let batch: Buffer[] = []
   let size = 0
   for await (const piece of pieces) {
     batch.push(piece)
     size += piece.length
-    if (size < BATCH_BYTES) continue
+    if (size === 0 || (size < BATCH_BYTES && piece !== HAND_ON)) continue
     yield batch.length === 1 ? piece : Buffer.concat(batch)
     batch = []
     size = 0

@@ -1,13 +1,15 @@
 // The order in which a replica gets what it lacks. What the frames hold, the tests of the HTTP API and of real nodes show.
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
+import type { FrozenPages } from '../../src/db/page-freeze.js'
 import { decodeHeader } from '../../src/ltx/header.js'
 import type { Position } from '../../src/ltx/names.js'
 import { ConnectedReplica } from '../../src/replication/connected-replicas.js'
 import { FrameDecoder } from '../../src/replication/frame-decoder.js'
 import { type SenderOptions, sendStream } from '../../src/replication/sender.js'
-import type { Source, SourcePosition } from '../../src/replication/source.js'
+import type { HeldSnapshot, Source, SourcePosition } from '../../src/replication/source.js'
 import { checksumAfter, transactionFile } from './transaction-file.js'
 
 const FILE = Buffer.from('what an LTX file holds does not matter here')
@@ -109,4 +111,29 @@ t.test('what is far behind gets files merged, in pieces that it can apply while 
       [5n, 7n],
     ],
   )
+})
+
+t.test('while a snapshot takes long a replica hears of its primary; one that has gone leaves nothing', async (t) => {
+  let taken: (held: HeldSnapshot) => void = () => {}
+  const source: Source = {
+    ...sourceOf(new Map([['a.db', position(7n)]]), ''),
+    snapshot: () =>
+      new Promise((resolve) => {
+        taken = resolve
+      }),
+  }
+  const options = { ...optionsOf(new Map(), new AbortController().signal), heartbeatMs: 1 }
+  const stream = sendStream(source, new Map(), options)
+  const { value } = await stream.next()
+  t.strictSame([...new FrameDecoder().push(value ?? Buffer.alloc(0))], [{ type: 'heartbeat', timestampMs: 0 }])
+  await stream.return()
+  const none = { databaseFd: -1, walFd: -1, keptFd: -1, places: new Int32Array(0), control: new Int32Array(2) }
+  const pages: FrozenPages = { pageSize: 4096, pageCount: 0, position: position(7n), ...none }
+  let isReleased = false
+  const release = () => {
+    isReleased = true
+  }
+  taken({ pages, release })
+  await setImmediate()
+  t.ok(isReleased)
 })
