@@ -46,6 +46,8 @@ export class LocalSource implements Source {
   readonly #recent: RecentTransactions
   readonly #positions = new Map<string, SourcePosition>()
   readonly #highWaters = new Map<string, bigint>()
+  /** By database, up to which TXID a file cannot be read. */
+  readonly #avoided = new Map<string, bigint>()
   readonly #listeners = new Set<(name: string, transaction: Transaction) => void>()
   /** By how soon they want to hear of transactions. */
   readonly #followers = { promptly: 0, eventually: 0 }
@@ -126,9 +128,14 @@ export class LocalSource implements Source {
   async transaction(name: string, minTxid: bigint): Promise<Transaction | undefined> {
     const recent = this.#recent.find(name, minTxid)
     if (recent !== undefined) return recent
+    if (minTxid <= (this.#avoided.get(name) ?? 0n)) return undefined
     const file = await this.#fileOf(this.#options.ltxDir(name), minTxid)
     if (file === undefined) return undefined
     return toTransaction(readLtxSummary(file), file, undefined)
+  }
+
+  avoidFiles(name: string, txid: bigint): void {
+    this.#avoided.set(name, txid)
   }
 
   async snapshot(name: string): Promise<HeldSnapshot | undefined> {

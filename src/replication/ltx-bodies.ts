@@ -1,7 +1,7 @@
 import fs from 'node:fs/promises'
 import { readFrozenPages } from '../db/frozen-pages.js'
 import type { SingleLtx } from '../db/ltx-body.js'
-import { openLtxFile } from '../db/ltx-file.js'
+import { type OpenLtxFile, openLtxFile } from '../db/ltx-file.js'
 import { CHECKSUM_FLAG, lockPage } from '../ltx/checksum.js'
 import { LtxDecoder } from '../ltx/decoder.js'
 import { encodeFile } from '../ltx/encode-file.js'
@@ -53,8 +53,9 @@ export async function* mergedBytes(
   transactions: readonly Transaction[],
   options: BodyOptions,
 ): AsyncGenerator<Buffer, void> {
-  const files = transactions.map(({ path }) => openLtxFile(path))
+  const files: OpenLtxFile[] = []
   try {
+    for (const { path } of transactions) files.push(openLtxFile(path))
     yield* encodeFile(new LtxMerge(files.map(({ reader }) => reader)), options)
   } finally {
     for (const file of files) file.close()

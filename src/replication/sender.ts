@@ -182,17 +182,23 @@ class Sender {
 
   /** Sends what follows `at`, or everything, and returns where that leads. */
   async *#next(name: string, at: Position, current: SourcePosition): AsyncGenerator<Buffer, Position> {
-    const next = at.txid === 0n ? undefined : await this.#source.transaction(name, at.txid + 1n)
-    if (next === undefined || next.preApplyChecksum !== at.checksum) return yield* this.#sendSnapshot(name, current)
+    try {
+      const next = at.txid === 0n ? undefined : await this.#source.transaction(name, at.txid + 1n)
+      if (next?.preApplyChecksum === at.checksum) return yield* this.#sendFiles(name, next)
+    } catch (error) {
+      // This stream is cut; the next one would be, too, if it began with them again.
+      this.#source.avoidFiles(name, current.txid)
+      throw error
+    }
+    return yield* this.#sendSnapshot(name, current)
+  }
+
+  async *#sendFiles(name: string, next: Transaction): AsyncGenerator<Buffer, Position> {
     const run = await this.#runOfFiles(name, next)
-    const [only, second] = run
-    const bytes =
-      only !== undefined && second === undefined
-        ? transactionBytes(only, this.#options)
-        : mergedBytes(run, this.#options)
+    const bytes = run.length === 1 ? transactionBytes(next, this.#options) : mergedBytes(run, this.#options)
     this.#options.onFrame(name, 'ltx')
     yield* asFrame(name, bytes)
-    return run.at(-1)?.after ?? at
+    return run.at(-1)?.after ?? next.after
   }
 
   /** Transactions that are to be read from files are sent as one; what is in memory goes as it is. */

@@ -17,8 +17,10 @@ export interface Source {
   readonly highWaters: ReadonlyMap<string, bigint>
   /** Calls `listener` with the name of each database that has a new position, until the returned function is called. */
   subscribe(listener: (name: string, transaction: Transaction) => void): () => void
-  /** The LTX file that begins with this TXID; undefined where there is none any more. Rejects with a system error. */
+  /** The LTX file that begins with this TXID; undefined where there is none any more. Rejects with LtxError or a system error. */
   transaction(name: string, minTxid: bigint): Promise<Transaction | undefined>
+  /** One of the files of a database up to this TXID cannot be read: from now on there are none, and what needs them gets a snapshot. */
+  avoidFiles(name: string, txid: bigint): void
   /** Undefined where the database has no pages. Rejects when it cannot be taken. */
   snapshot(name: string): Promise<HeldSnapshot | undefined>
 }

@@ -89,6 +89,7 @@ export function testNode(snapshotTimeoutMs = 0): TestNode {
       },
       transaction: async (name, minTxid) => files.get(`${name} ${minTxid}`),
       snapshot: (name) => node.snapshot(name),
+      avoidFiles: () => {},
       highWaters: new Map(),
       follow: () => node.follow(),
       subscriberCount: 0,

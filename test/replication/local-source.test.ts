@@ -1,5 +1,8 @@
 // Who follows the transactions of a node, when the thread that owns its databases does not do what it is asked.
+import { writeFileSync } from 'node:fs'
+import path from 'node:path'
 import t from 'tap'
+import { formatLtxName } from '../../src/ltx/names.js'
 import { LocalSource } from '../../src/replication/local-source.js'
 import type { FollowPace } from '../../src/store/commit-feed.js'
 import { eventually } from '../system/replicas.js'
@@ -105,5 +108,27 @@ t.test('transactions that the backup has stay in memory for replicas only', asyn
   releaseReplica()
   release()
   await owner.answer()
+  source.close()
+})
+
+t.test('files that are to be avoided are not there; what is in memory, and what comes after, is', async (t) => {
+  const ltxDir = t.testdir()
+  for (const txid of [2n, 3n]) writeFileSync(path.join(ltxDir, formatLtxName(txid, txid)), transactionFile(txid))
+  const source = new LocalSource({
+    nodeId: 1n,
+    owner: new Owner(),
+    ltxDir: () => ltxDir,
+    recentBytes: 1 << 20,
+    lingerMs: 1,
+  })
+  const found = async () => {
+    const transactions = await Promise.all([2n, 3n, 4n].map((txid) => source.transaction('a.db', txid)))
+    return transactions.map((transaction) => transaction !== undefined)
+  }
+  t.strictSame(await found(), [true, true, false])
+  source.avoidFiles('a.db', 2n)
+  t.strictSame(await found(), [false, true, false])
+  source.take('a.db', '/nowhere/2', transactionFile(2n))
+  t.strictSame(await found(), [true, true, false])
   source.close()
 })

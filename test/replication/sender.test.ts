@@ -1,5 +1,5 @@
 // The order in which a replica gets what it lacks. What the frames hold, the tests of the HTTP API and of real nodes show.
-import { writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
@@ -24,6 +24,7 @@ function sourceOf(databases: Map<string, SourcePosition>, busy: string): Source 
     nodeId: 1n,
     positions: () => databases,
     subscribe: () => () => {},
+    avoidFiles: () => {},
     snapshot: async () => undefined,
     highWaters: new Map([['calm.db', 7n]]),
     transaction: async (name, minTxid) => {
@@ -77,26 +78,35 @@ t.test('a writer that never pauses keeps a replica neither from being ready nor 
   t.ok(sent['busy.db'] >= 299)
 })
 
-t.test('what is far behind gets files merged, in pieces that it can apply while others arrive', async (t) => {
-  const directory = t.testdir()
+/** A database at TXID 7 whose LTX files, from `directory`, are of a size that three of them are sent as one. */
+function filesIn(directory: string): Source {
   const last = 7n
-  const source: Source = {
+  return {
     ...sourceOf(new Map([['a.db', { ...position(last), checksum: checksumAfter(last) }]]), ''),
     transaction: async (_name, minTxid) => {
-      const file = path.join(directory, String(minTxid))
-      writeFileSync(file, transactionFile(minTxid))
       const after = { txid: minTxid, checksum: checksumAfter(minTxid) }
+      const file = path.join(directory, String(minTxid))
       const rest = { pageSize: 512, commit: 9, timestampMs: 0, nodeId: 1n, path: file, size: 3 << 20, data: undefined }
       return { minTxid, after, preApplyChecksum: checksumAfter(minTxid - 1n), ...rest }
     },
     highWaters: new Map(),
   }
-  const at = new Map([['a.db', { txid: 1n, checksum: checksumAfter(1n) }]])
+}
+
+function writeFiles(directory: string): void {
+  for (let txid = 2n; txid <= 7n; txid++) writeFileSync(path.join(directory, String(txid)), transactionFile(txid))
+}
+
+const BEHIND = new Map([['a.db', { txid: 1n, checksum: checksumAfter(1n) }]])
+
+t.test('what is far behind gets files merged, in pieces that it can apply while others arrive', async (t) => {
+  const directory = t.testdir()
+  writeFiles(directory)
   const ended = new AbortController()
-  const options = optionsOf(at, ended.signal)
+  const options = optionsOf(BEHIND, ended.signal)
   const decoder = new FrameDecoder()
   const files: Buffer[][] = []
-  for await (const bytes of sendStream(source, at, options)) {
+  for await (const bytes of sendStream(filesIn(directory), BEHIND, options)) {
     for (const item of decoder.push(bytes)) {
       if (item.type === 'ltx') files.push([])
       else if (item.type === 'data') files.at(-1)?.push(Buffer.from(item.bytes))
@@ -112,6 +122,34 @@ t.test('what is far behind gets files merged, in pieces that it can apply while 
     ],
   )
 })
+
+t.test('files that cannot be read are not begun with again, and none stays open', async (t) => {
+  const damages: [string, RegExp, (file: string) => void][] = [
+    ['damaged', /its checksum is/, (file) => writeFileSync(file, flipped(readFileSync(file)))],
+    ['missing', /ENOENT/, (file) => rmSync(file)],
+  ]
+  for (const [what, message, damage] of damages) {
+    const directory = t.testdir()
+    writeFiles(directory)
+    damage(path.join(directory, '6'))
+    const avoided: unknown[] = []
+    const source = { ...filesIn(directory), avoidFiles: (...given: unknown[]) => avoided.push(given) }
+    const open = readdirSync('/proc/self/fd').length
+    const all = async () => {
+      for await (const _ of sendStream(source, BEHIND, optionsOf(BEHIND, new AbortController().signal)));
+    }
+    await t.rejects(all(), { message }, what)
+    t.strictSame(avoided, [['a.db', 7n]], what)
+    t.equal(readdirSync('/proc/self/fd').length, open, what)
+  }
+})
+
+/** One bit of a page. */
+function flipped(file: Buffer): Buffer {
+  const copy = Buffer.from(file)
+  copy[140] = (copy[140] ?? 0) ^ 1
+  return copy
+}
 
 t.test('while a snapshot takes long a replica hears of its primary; one that has gone leaves nothing', async (t) => {
   let taken: (held: HeldSnapshot) => void = () => {}
