@@ -13,8 +13,9 @@ const NOTHING = { position: undefined, isAside: false, isKept: false }
 const ending = new AbortController()
 const databases = new Map<string, ReplicaDatabase>()
 
+/** To nobody, once the node has hung up. */
 function report(message: ApplierReport): void {
-  process.send?.(message)
+  if (process.connected) process.send?.(message)
 }
 
 /** Only what Node makes itself arrives as an error: SQLite's would be an object without a message. */

@@ -88,7 +88,10 @@ export async function openStream(
 /** As much of what a refusal says as is shown. Rejects when that takes longer than `timeoutMs` milliseconds. */
 async function reasonOf(body: Dispatcher.ResponseData['body'], what: string, timeoutMs: number): Promise<string> {
   const chunks: Buffer[] = []
-  const timer = setTimeout(() => body.destroy(new Error(`${what} and did not say why within ${timeoutMs} ms`)), timeoutMs)
+  const timer = setTimeout(
+    () => body.destroy(new Error(`${what} and did not say why within ${timeoutMs} ms`)),
+    timeoutMs,
+  )
   try {
     let size = 0
     for await (const chunk of body) {

@@ -9,12 +9,16 @@ import { databaseName, RequestError, sendJson } from './answers.js'
 import { departureOf } from './departure.js'
 import type { NodeView } from './node-view.js'
 
+/** Exports at once: less than there may be snapshots (local-source.ts), so that clients that read slowly, or not at all, leave some to replicas. */
+const MAX_EXPORTS = 2
+
 /** GET /export and POST /import: whole databases as SQLite files. */
 export function addTransfer(app: FastifyInstance, view: NodeView, log: Log): void {
+  const exports = new Exports()
   app.get('/export', async (request, reply) => {
     const name = databaseName(request.query)
     const gone = departureOf(reply)
-    const held = await view.source.snapshot(name)
+    const held = await exports.begin(() => view.source.snapshot(name))
     if (held !== undefined && gone.aborted) {
       held.release()
       throw new RequestError(400, `Cannot export ${name}: the reader has gone`)
@@ -38,6 +42,37 @@ export function addTransfer(app: FastifyInstance, view: NodeView, log: Log): voi
       throw error
     }
   })
+}
+
+/** Those under way, and those that wait for their end. */
+class Exports {
+  #free = MAX_EXPORTS
+  readonly #waiting: (() => void)[] = []
+
+  /** Takes a snapshot when its turn has come, which lasts until that is released, or there is none. */
+  async begin(take: () => Promise<HeldSnapshot | undefined>): Promise<HeldSnapshot | undefined> {
+    if (this.#free > 0) this.#free--
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    try {
+      const held = await take()
+      if (held === undefined) this.#end()
+      return held && { pages: held.pages, release: () => this.#release(held) }
+    } catch (error) {
+      this.#end()
+      throw error
+    }
+  }
+
+  #release(held: HeldSnapshot): void {
+    held.release()
+    this.#end()
+  }
+
+  #end(): void {
+    const next = this.#waiting.shift()
+    if (next === undefined) this.#free++
+    else next()
+  }
 }
 
 /**
