@@ -1,6 +1,9 @@
 import type { DatabaseLayout } from './layout.js'
 import { type FreezeStart, PageFreeze } from './page-freeze.js'
 
+/** Where each is: who began it does not know of renames. */
+const owners = new WeakMap<PageFreeze, Set<PageFreeze>>()
+
 /** Those who read one database as it was: each keeps what is about to be overwritten. */
 export class Freezes {
   readonly #freezes = new Set<PageFreeze>()
@@ -13,11 +16,13 @@ export class Freezes {
   begin(layout: DatabaseLayout, start: FreezeStart): PageFreeze {
     const freeze = new PageFreeze(layout, start)
     this.#freezes.add(freeze)
+    owners.set(freeze, this.#freezes)
     return freeze
   }
 
+  /** Also of one whose file is another database's by now. */
   end(freeze: PageFreeze): void {
-    this.#freezes.delete(freeze)
+    owners.get(freeze)?.delete(freeze)
     freeze.close()
   }
 
@@ -35,7 +40,10 @@ export class Freezes {
 
   /** Their file is another database's now, and so are the writes that they must be kept from. */
   handTo(target: Freezes): void {
-    for (const freeze of this.#freezes) target.#freezes.add(freeze)
+    for (const freeze of this.#freezes) {
+      target.#freezes.add(freeze)
+      owners.set(freeze, target.#freezes)
+    }
     this.#freezes.clear()
   }
 }
