@@ -67,7 +67,7 @@ export class Namespace {
     // The kernel may know the file for longer than a primary lasts.
     const text = () => (this.#following.primary === undefined ? '' : `${this.#following.primary}\n`)
     const size = () => Buffer.byteLength(text())
-    return new TextFile({ size, mode: 0o444, modifiedMs: Date.now, text }, this.#owner)
+    return new TextFile({ size, mode: 0o444, modifiedMs: Date.now, changedMs: startedMs, text }, this.#owner)
   }
 
   /** Whether the name is the daemon's, so that no program may create, replace or rename it. */
@@ -159,10 +159,12 @@ export class Namespace {
 
   #positionSource(name: string): TextSource {
     const text = (database: Database) => `${formatPosition(database.position)}\n`
+    const modifiedMs = () => this.#store.get(name)?.lastCommitMs ?? 0
     return {
       size: () => POSITION_SIZE,
       mode: 0o666,
-      modifiedMs: () => this.#store.get(name)?.lastCommitMs ?? 0,
+      modifiedMs,
+      changedMs: modifiedMs,
       text: () => {
         const database = this.#store.get(name)
         if (database === undefined) return ''
@@ -172,13 +174,20 @@ export class Namespace {
   }
 }
 
+const START_MS = Date.now()
+
+function startedMs(): number {
+  return START_MS
+}
+
 /** A database with at least one transaction that was not dropped. */
 function isListed(database: Database): boolean {
   return database.state.pageCount > 0
 }
 
-/** Its time of change is the moment up to which this node has everything. */
+/** Its mtime is the moment up to which this node has everything. */
 function lagSource(following: Following): TextSource {
   const modifiedMs = () => (following.replica ? (following.currentMs ?? 0) : Date.now())
-  return { size: () => following.lagText.length, mode: 0o444, modifiedMs, text: () => following.lagText }
+  const size = () => following.lagText.length
+  return { size, mode: 0o444, modifiedMs, changedMs: startedMs, text: () => following.lagText }
 }

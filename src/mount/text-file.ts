@@ -15,6 +15,8 @@ export interface TextSource {
   readonly mode: number
   /** Milliseconds since the epoch. */
   modifiedMs(): number
+  /** The same of its ctime: a program that archives a file finds it changed when that moves. */
+  changedMs(): number
   /** The content now, or later where it has to be found out. */
   text(): string | Promise<string>
 }
@@ -37,7 +39,7 @@ export class TextFile implements MountFile {
       blocks: 0,
       atime: time,
       mtime: time,
-      ctime: time,
+      ctime: timestampFromMs(this.#source.changedMs()),
       mode: S_IFREG | this.#source.mode,
       nlink: linked ? 1 : 0,
       uid: this.#owner.uid,

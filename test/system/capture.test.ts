@@ -107,6 +107,8 @@ t.test('a file of the mount looks like one of LiteFS', async (t) => {
   t.equal((await run('stat', ['-c', '%a %U', file])).stdout, '644 root\n', 'its maker chose, here with umask 022')
   t.equal((await run('stat', ['-c', '%a', mount.dir])).stdout, '777\n')
   t.equal((await run('cat', [path.join(mount.dir, '.lag')])).stdout, '+000000000\n')
+  const changed = async () => (await run('stat', ['-c', '%z', path.join(mount.dir, '.lag')])).stdout
+  t.equal(await changed(), await changed(), 'tar would find it changed while it is read')
   t.not((await run('cat', [path.join(mount.dir, '.primary')])).code, 0, 'a primary has no .primary')
   t.match((await run('grep', [mount.dir, '/proc/mounts'])).stdout, /^litefs /, 'the source is litefs')
   t.equal((await run('test', ['-e', `${file}-lock`])).code, 0)
