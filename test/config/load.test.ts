@@ -279,14 +279,6 @@ t.test('single problems', async (t) => {
     ['lease: { type: static }\nexec: [a]', '2:8 exec.0', /found "a", allowed: a section/],
     ['lease: { type: static }\nexec: "  "', '2:7 exec', /allowed: a command line/],
     ['proxy: { target: ":1", db: x }\nlease: { type: static }', '1:1 proxy.addr', /where the proxy listens/],
-    [
-      'proxy: { target: ":1", db: x, addr: 80 }\nlease: { type: static }',
-      '1:37 proxy.addr',
-      /"80", allowed: .*listens/,
-    ],
-    ['http: { addr: localhost }\nlease: { type: static }', '1:15 http.addr', /"localhost", allowed: host and port/],
-    ['http: { addr: "::1:80" }\nlease: { type: static }', '1:15 http.addr', /"::1:80", allowed: host and port/],
-    ['http: { addr: ":70000" }\nlease: { type: static }', '1:15 http.addr', /":70000", allowed: host and port/],
     ['a: [\n', '2:1 ', /./],
   ]
   for (const [text, place, pattern] of cases) {
