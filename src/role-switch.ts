@@ -1,6 +1,6 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Applier } from './apply/applier.js'
+import { atMost } from './apply/at-most.js'
 import { ThreadGate } from './apply/thread-gate.js'
 import type { Fence } from './fence.js'
 import { GONE_MS, HaltDesk } from './halt/desk.js'
@@ -263,14 +263,6 @@ export class RoleSwitch {
     this.#serving?.controller.abort()
     this.#serving = undefined
   }
-}
-
-/** Waits for something that goes on all the same. */
-async function atMost(work: Promise<void>, timeoutMs: number): Promise<void> {
-  const done = new AbortController()
-  const late = delay(timeoutMs, undefined, { signal: done.signal }).catch(() => {})
-  await Promise.race([work, late])
-  done.abort()
 }
 
 /** What a role is made of. */

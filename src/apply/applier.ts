@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { describeError, type Log } from '../log.js'
 import { decodeHeader, type LtxHeader } from '../ltx/header.js'
 import type { Position } from '../ltx/names.js'
+import { atMost } from './at-most.js'
 import type { Gate, VerifiedLtx } from './gate.js'
 import { KeptLogs } from './kept-logs.js'
 import type { ApplierDeed, ApplierOutcome, ApplierReport, ApplierSettings } from './messages.js'
@@ -168,17 +169,10 @@ export class Applier {
   async close(): Promise<void> {
     this.#closed = true
     const settled = Promise.allSettled(this.#last.values())
-    const early = new AbortController()
-    const late = delay(CLOSE_MS, undefined, { signal: early.signal }).catch(() => {})
-    await Promise.race([settled, late])
-    early.abort()
-    const child = this.#child
-    if (child !== undefined) {
-      const exited = once(child, 'exit')
-      child.disconnect()
-      await exited
-    }
-    await settled
+    await atMost(settled, CLOSE_MS)
+    const exited = this.#child && once(this.#child, 'exit')
+    this.#child?.disconnect()
+    await Promise.all([exited, settled])
   }
 
   #enqueue(name: string, ltx: VerifiedLtx, isUnread: boolean): Promise<Position> {
