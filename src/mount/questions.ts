@@ -20,8 +20,8 @@ const RECOVERY_LOOKS = 400
 const RECOVERY_PAUSE_MS = 5
 
 /** How long files may take to be closed, in looks and milliseconds between them. */
-const CLOSING_LOOKS = 5
-const CLOSING_PAUSE_MS = 1
+const CLOSING_LOOKS = 100
+const CLOSING_PAUSE_MS = 5
 
 export interface QuestionParts extends HaltQuestionsParts {
   readonly following: Following
