@@ -55,25 +55,34 @@ async function run(argv: readonly string[], options: RunOptions): Promise<number
   }
   if (withHaltLockOn === undefined) {
     tell(`running: ${argv.join(' ')}`)
-    return await untilEnd(await startSubprocess(argv))
+    return await runToEnd(argv)
   }
   const { takeHaltLock } = await import('../exec/halt-lock.js')
   tell('acquiring halt lock')
   const lock = await takeHaltLock(withHaltLockOn)
   try {
     tell(`running under the halt lock: ${argv.join(' ')}`)
-    return await untilEnd(await startSubprocess(argv))
+    return await runToEnd(argv)
   } finally {
     lock.release()
     tell('halt lock released')
   }
 }
 
-/** Signals are for the command, which decides what they mean. */
-async function untilEnd(subprocess: Subprocess): Promise<number> {
-  const listeners = FORWARDED_SIGNALS.map((signal) => ({ signal, listener: () => subprocess.kill(signal) }))
+/** Runs the command. Signals are for it, which decides what they mean, also those that come while it is being started. */
+async function runToEnd(argv: readonly string[]): Promise<number> {
+  let subprocess: Subprocess | undefined
+  const early: NodeJS.Signals[] = []
+  const listeners = FORWARDED_SIGNALS.map((signal) => ({
+    signal,
+    listener: () => (subprocess === undefined ? early.push(signal) : subprocess.kill(signal)),
+  }))
   for (const { signal, listener } of listeners) process.on(signal, listener)
-  const { exitCode } = await subprocess.ended
-  for (const { signal, listener } of listeners) process.off(signal, listener)
-  return exitCode
+  try {
+    subprocess = await startSubprocess(argv)
+    for (const signal of early) subprocess.kill(signal)
+    return (await subprocess.ended).exitCode
+  } finally {
+    for (const { signal, listener } of listeners) process.off(signal, listener)
+  }
 }
