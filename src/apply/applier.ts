@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
+import { summarizeLtx } from '../db/ltx-body.js'
 import { describeError, type Log } from '../log.js'
 import { decodeHeader, type LtxHeader } from '../ltx/header.js'
 import type { Position } from '../ltx/names.js'
@@ -228,7 +229,7 @@ export class Applier {
       if (!(await gate.announce(name, ltx, child.pid ?? 0))) return after
       let applied = false
       try {
-        applied = isUnread && (await this.#overtake(child, name))
+        applied = isUnread && (await this.#overtake(child, name, ltx))
         if (!applied) await this.#send(child, { type: 'apply', database: name, body: ltx.body, timeoutMs })
         applied = true
         this.#deathsInRow = 0
@@ -245,8 +246,9 @@ export class Applier {
     }
   }
 
-  async #overtake(child: ChildProcess, name: string): Promise<boolean> {
-    if (this.#inUse.has(name)) return false
+  async #overtake(child: ChildProcess, name: string, { body }: VerifiedLtx): Promise<boolean> {
+    const isDrop = summarizeLtx(body).header.commit === 0
+    if (isDrop || this.#inUse.has(name)) return false
     const { isAside } = await this.#send(child, { type: 'stepAside', database: name })
     const isDone = isAside && (await this.#options.gate.overtake(name))
     if (!isDone) this.#inUse.add(name)

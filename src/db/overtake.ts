@@ -22,7 +22,8 @@ const TURN_MS = 2
 export async function overtake(database: Database, written: () => Promise<void>): Promise<boolean> {
   const { committer, files } = database
   const { announced } = committer.reception
-  if (announced === undefined || committer.forwarding.active || !database.unused) return false
+  if (announced === undefined || announced.pageCount === 0) return false
+  if (committer.forwarding.active || !database.unused) return false
   // What a snapshot replaces has LTX files of its own until it is there, which may be newer: the next start would go by them.
   if (announced.minTxid === 1n && committer.state.txid > 0n) return false
   const change = await changeOf(announced.body, committer.state)
