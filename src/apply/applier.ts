@@ -1,15 +1,14 @@
-import assert from 'node:assert/strict'
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { summarizeLtx } from '../db/ltx-body.js'
 import { describeError, type Log } from '../log.js'
-import { decodeHeader, type LtxHeader } from '../ltx/header.js'
 import type { Position } from '../ltx/names.js'
 import { atMost } from './at-most.js'
 import type { Gate, VerifiedLtx } from './gate.js'
 import { KeptLogs } from './kept-logs.js'
 import type { ApplierDeed, ApplierOutcome, ApplierReport, ApplierSettings } from './messages.js'
+import { joined, runLength } from './run.js'
 import type { SeenVersion } from './seen-version.js'
 
 export interface ApplierOptions extends ApplierSettings {
@@ -21,9 +20,6 @@ export interface ApplierOptions extends ApplierSettings {
 
 /** Bytes of LTX files that may wait for the applier at once; a file on disk counts as none. */
 const MAX_WAITING_BYTES = 32 << 20
-/** What is applied together at most: its readers wait for all of it, and the mount holds all of it. */
-const MAX_RUN_BYTES = 1 << 20
-const MAX_RUN_FILES = 256
 /** How often one transaction may see the process die before it counts as the reason. */
 const MAX_DEATHS = 5
 /** Wait before a process that died is started again, after the first time, milliseconds; doubled each time. */
@@ -190,7 +186,7 @@ export class Applier {
     // Of those that wait together some may be there already.
     let apart = false
     while (queue.length > 0) {
-      const run = queue.slice(0, apart ? 1 : runLength(queue))
+      const run = queue.slice(0, apart ? 1 : runLength(queue.map(({ ltx }) => ltx)))
       try {
         const isUnread = run.every((queued) => queued.isUnread)
         const position = await this.#applyNow(name, joined(run.map(({ ltx }) => ltx)), { isUnread })
@@ -321,32 +317,4 @@ export class Applier {
     else this.#seen.set(waiting.database, seen)
     waiting.resolve(message.outcome)
   }
-}
-
-/** How many of the first in a queue can be applied as one: small files in memory, each following the one before it. */
-function runLength(queue: readonly Queued[]): number {
-  let bytes = 0
-  let last: LtxHeader | undefined
-  for (const [i, { ltx }] of queue.entries()) {
-    if (!('bytes' in ltx.body) || i === MAX_RUN_FILES) return Math.max(1, i)
-    const header = decodeHeader(ltx.body.bytes)
-    bytes += ltx.body.bytes.length
-    if (i > 0 && bytes > MAX_RUN_BYTES) return i
-    const isPart = header.commit > 0 && header.minTxid > 1n
-    const follows = last === undefined || (header.minTxid === last.maxTxid + 1n && header.pageSize === last.pageSize)
-    if (!isPart || !follows) return Math.max(1, i)
-    last = header
-  }
-  return queue.length
-}
-
-function joined(run: readonly VerifiedLtx[]): VerifiedLtx {
-  const [first] = run
-  const last = run.at(-1)
-  assert(first !== undefined && last !== undefined)
-  if (first === last) return first
-  const { minTxid, preApply } = first
-  const { maxTxid, postApply } = last
-  const files = run.flatMap(({ body }) => ('bytes' in body ? [body.bytes] : []))
-  return { minTxid, maxTxid, preApply, postApply, body: { run: files } }
 }
