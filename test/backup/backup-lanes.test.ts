@@ -36,11 +36,13 @@ function started(t: Test, origin: Origin, storage: Storage, times: BackupTimes) 
   const ending = new AbortController()
   const lanes = origin.lanes(storage, times, ending.signal)
   lanes.start()
-  t.teardown(async () => {
+  /** Before the directory goes in which they are at work. */
+  const end = async () => {
     ending.abort()
     await lanes.close(false)
-  })
-  return lanes
+  }
+  t.teardown(end)
+  return { lanes, end }
 }
 
 const levelOf = (origin: Origin, level: number) => readdir(path.join(origin.directory, 'backup/ltx', `${level}`))
@@ -52,7 +54,7 @@ t.test('what may not be removed is told as long as that is so, and merged all th
     origin.commit(...pgnos)
     await origin.backup.sync()
   }
-  const lanes = started(t, origin, storage, TIMES)
+  const { lanes, end } = started(t, origin, storage, TIMES)
   await eventually('a second try', WAIT_MS, async () => lanes.status.errorCount >= 2 || undefined)
   t.match(lanes.status.error, /^Cannot remove ltx\/0\/0{15}1-0{15}1\.ltx: AccessDenied$/)
   const said = origin.said.filter((line) => line.includes('AccessDenied') || line.includes('goes on'))
@@ -60,6 +62,7 @@ t.test('what may not be removed is told as long as that is so, and merged all th
   t.equal(said.length, 1, 'once')
   t.strictSame(await levelOf(origin, 1), ['0000000000000001-0000000000000003.ltx'])
   await origin.isRestored('merged')
+  await end()
 })
 
 t.test('a node that never runs when a full copy is due makes it when it starts', async (t) => {
@@ -68,12 +71,13 @@ t.test('a node that never runs when a full copy is due makes it when it starts',
   await origin.backup.sync()
   const yesterday = new Date(Date.now() - 86_400_000)
   await utimes(origin.upload(1), yesterday, yesterday)
-  started(t, origin, new DirectoryStorage(path.join(origin.directory, 'backup')), TIMES)
+  const { end } = started(t, origin, new DirectoryStorage(path.join(origin.directory, 'backup')), TIMES)
   await eventually(
     'a full copy',
     WAIT_MS,
     async () => (await levelOf(origin, 9).catch(() => [])).length > 0 || undefined,
   )
+  await end()
 })
 
 t.test('a full copy that a wrong clock has put into the future keeps no others from being made', async (t) => {
@@ -84,8 +88,9 @@ t.test('a full copy that a wrong clock has put into the future keeps no others f
   const future = new Date(Date.now() + 86_400_000)
   await utimes(path.join(origin.directory, 'backup/ltx/9', first), future, future)
   const storage = new DirectoryStorage(path.join(origin.directory, 'backup'))
-  const lanes = started(t, origin, storage, { ...TIMES, snapshotIntervalMs: 100, levelIntervalsMs: [] })
+  const { lanes, end } = started(t, origin, storage, { ...TIMES, snapshotIntervalMs: 100, levelIntervalsMs: [] })
   origin.commit(2)
   lanes.changed()
   await eventually('another full copy', WAIT_MS, async () => (await levelOf(origin, 9)).length > 1 || undefined)
+  await end()
 })
