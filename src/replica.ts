@@ -183,7 +183,7 @@ export class Replica {
     const { minTxid, maxTxid, preApplyChecksum, timestamp } = header
     const ltx = { minTxid, maxTxid, preApply: preApplyChecksum, postApply: trailer.postApplyChecksum, body }
     try {
-      this.#applied.set(name, await this.#applier.apply(name, ltx, !this.#isSynced))
+      this.#applied.set(name, await this.#applier.apply(name, ltx))
     } catch (error) {
       // Where it stands now the thread knows.
       this.#applied.delete(name)
