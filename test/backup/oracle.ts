@@ -17,7 +17,7 @@ async function library(): Promise<string> {
 }
 
 /** Has Litestream's extension open the database of a URL in the `sqlite3` shell. Throws with what it says when it cannot. */
-async function inLitestream(url: string, settings: readonly string[], lines: readonly string[]): Promise<void> {
+async function inLitestream(url: string, settings: readonly string[], lines: readonly string[]): Promise<string> {
   const variables = [`LITESTREAM_REPLICA_URL=${url}`, ...settings]
   const script = [
     `.load ${await library()} sqlite3_litestreamvfs_init`,
@@ -28,6 +28,7 @@ async function inLitestream(url: string, settings: readonly string[], lines: rea
   const args = ['-u', 'AWS_CA_BUNDLE', ...variables, 'sqlite3', '-batch', '-bail', ':memory:', ...script]
   const { code, stdout, stderr } = await run('env', args)
   if (code !== 0 || !stdout.includes('opened')) throw new Error(`Litestream cannot open ${url}: ${stdout}${stderr}`)
+  return stdout
 }
 
 /** What Litestream restores from a URL, as `target`. Throws with what it says when it cannot. */
@@ -46,6 +47,15 @@ export async function litestreamRestore(t: Teardown, url: string, target: string
   await access(`${hydrated}.meta`)
   await copyFile(hydrated, target)
   await rm(hydrated)
+}
+
+/** What a query gives on the database that Litestream finds at a URL as of a moment, milliseconds since the epoch. Throws as `litestreamRestore`. */
+export async function litestreamAsOf(t: Teardown, url: string, timeMs: number, query: string): Promise<string> {
+  const scratch = await temporaryDirectory(t, 'oracle')
+  const settings = [`LITESTREAM_LOG_FILE=${path.join(scratch, 'log')}`]
+  const lines = [`pragma litestream_time = '${new Date(timeMs).toISOString()}';`, `${query};`]
+  const output = await inLitestream(url, settings, lines)
+  return output.slice(0, output.lastIndexOf('opened'))
 }
 
 /** Litestream's extension as a writer: a transaction of the database at a URL, which becomes the next upload of level 0. */

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { readLtxSummary } from '../../src/db/ltx-file.js'
-import { litestreamRestore } from '../backup/oracle.js'
+import { litestreamAsOf, litestreamRestore } from '../backup/oracle.js'
 import { backedUp, backupConfig, names, restored, sameAsLitestream, sql, WAIT_MS } from './backups.js'
 import { startCluster, TTL_MS } from './clusters.js'
 import { litefsScript, run, startMount } from './harness.js'
@@ -15,6 +15,8 @@ import { eventually, inSync } from './replicas.js'
 
 /** In which a file of level 0 has been read: more than the interval of the next level, 1 s. */
 const FOUND_MS = 1500
+/** Of the table of the tests here. */
+const CONTENT = 'select count(*), sum(a), group_concat(substr(b, 1, 20)) from t'
 
 t.test('what is committed can be restored, by Litestream too', async (t) => {
   const backup = path.join(t.testdir(), 'backup')
@@ -195,6 +197,7 @@ t.test('uploads are merged and removed, and every point within the retention sta
   for (const { timeMs } of points.filter((_, i) => i % Math.ceil(points.length / 6) === 3)) {
     const { file: then } = await restored(t, url, { beforeMs: timeMs })
     t.ok(hashes.has(await contentHash(then)), `what there was before ${timeMs}`)
+    t.equal(await sql(then, CONTENT), await litestreamAsOf(t, url, timeMs, CONTENT), 'and what Litestream finds')
   }
   t.equal(await mount.stop(), 0)
   t.notMatch(mount.output(), /level=(?:ERROR|WARN).*backup/)
