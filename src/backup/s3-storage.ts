@@ -99,7 +99,7 @@ export class S3Storage implements Storage {
       const files = (page.Contents ?? []).map(({ Key = '', Size = 0, LastModified }) => {
         return { name: Key.slice(prefix.length), size: Size, timeMs: LastModified?.getTime() ?? 0 }
       })
-      yield* exactTimes ? await inParallel(files, PARALLEL_REQUESTS, (file) => this.#timed(prefix, file)) : files
+      yield* exactTimes ? await this.#timed(directory, files) : files
       token = page.NextContinuationToken
     } while (token !== undefined)
   }
@@ -218,13 +218,25 @@ export class S3Storage implements Storage {
     return await new Upload({ client: this.#client, params: { ...params, Body: body }, partSize }).done()
   }
 
-  async #timed(prefix: string, file: StoredFile): Promise<StoredFile> {
-    const key = prefix + file.name
-    const { Metadata = {} } = await this.#ask('read', key, () =>
-      this.#client.send(new this.#sdk.HeadObjectCommand({ Bucket: this.#settings.bucket, Key: key })),
-    )
-    const timeMs = Date.parse(Metadata[TIME_METADATA] ?? '')
-    return Number.isNaN(timeMs) ? file : { ...file, timeMs }
+  async #timed(directory: string, files: readonly StoredFile[]): Promise<StoredFile[]> {
+    const timed = await inParallel(files, PARALLEL_REQUESTS, async (file) => {
+      const timeMs = await this.#timeOf(joinKey(directory, file.name))
+      return timeMs !== undefined && { ...file, timeMs: Number.isNaN(timeMs) ? file.timeMs : timeMs }
+    })
+    return timed.filter((file) => file !== false)
+  }
+
+  /** Undefined when it has been removed since it was listed; NaN when it has no such time. */
+  async #timeOf(key: string): Promise<number | undefined> {
+    try {
+      const { Metadata = {} } = await this.#ask('read', key, () =>
+        this.#client.send(new this.#sdk.HeadObjectCommand(this.#place(key))),
+      )
+      return Date.parse(Metadata[TIME_METADATA] ?? '')
+    } catch (error) {
+      if (error instanceof StorageError && error.fault === 'missing') return undefined
+      throw error
+    }
   }
 
   #attributes(timeMs: number) {
