@@ -87,9 +87,9 @@ export class Database {
     return this.files.atRest && this.files.exists('database') && !this.files.exists('journal')
   }
 
-  /** Its file has other pages now, of a transaction that is safe as an LTX file: see overtake. */
-  overtaken(): void {
-    this.#journal.overtaken()
+  /** Its file has the pages of a transaction that is safe as an LTX file: see fill. */
+  filled(): void {
+    this.#journal.filled()
   }
 
   /** Whether somebody puts other content in the place of database and WAL, or has done so. */
@@ -121,7 +121,10 @@ export class Database {
    * `settle` has just found that nobody sees it. Undefined while the file holds pages of an unfinished transaction. Throws a system error.
    */
   freeze(onFailure: (error: unknown) => void, { isUnseen = false } = {}): PageFreeze | undefined {
-    if (this.#journal.pending || this.files.isStaged('database') || this.files.shut !== undefined) return undefined
+    if (this.#journal.pending || this.files.shut !== undefined) return undefined
+    // What the disk did not take when the last transaction ended.
+    if (!this.#rollback.hot) this.files.flush('database')
+    if (this.files.isStaged('database')) return undefined
     return this.freezes.begin(this.layout, { ...this.#wal.content(!isUnseen), onFailure })
   }
 
