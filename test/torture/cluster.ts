@@ -19,6 +19,7 @@ import { eventually } from '../system/replicas.js'
 import type { Attempt, Entry, SetAside } from './history.js'
 import { type Host, Network } from './network.js'
 
+const exportsScript = fileURLToPath(new URL('exports.js', import.meta.url))
 const workload = fileURLToPath(new URL('workload.js', import.meta.url))
 export const DATABASES = ['wal.db', 'delete.db', 'mixed.db'] as const
 const PORT = 20202
@@ -51,8 +52,8 @@ class Application {
   }
 
   start(): void {
-    const words = this.#words(++this.#incarnation)
-    const child = spawn(process.execPath, [workload, ...words], { stdio: ['pipe', 'pipe', 'inherit'] })
+    const [command = '', ...words] = this.#words(++this.#incarnation)
+    const child = spawn(command, words, { stdio: ['pipe', 'pipe', 'inherit'] })
     this.#t.teardown(() => child.kill('SIGKILL'))
     child.stdin.on('error', () => {}) // it was killed
     createInterface(child.stdout).on('line', (line) => this.#onReport(JSON.parse(line) as Report))
@@ -75,6 +76,9 @@ class Application {
   }
 }
 
+/** What a node says when its content is not what it believes to have. */
+const DIFFERS = /.*its checksum should be.*/g
+
 export class Node {
   readonly name: string
   readonly host: Host
@@ -83,6 +87,8 @@ export class Node {
   readonly disk: FailingCalls
   readonly writer: Application
   readonly reader: Application
+  /** Has the node compare what it has with what it believes to have. */
+  readonly exports: Application
   readonly #t: Test
   readonly #lease: object
   readonly #mounts: Mount[] = []
@@ -99,6 +105,8 @@ export class Node {
       new Application(
         t,
         (incarnation) => [
+          process.execPath,
+          workload,
           role,
           `${name}.${incarnation}`,
           String(seed + 100 * incarnation + number),
@@ -112,6 +120,12 @@ export class Node {
       )
     this.writer = application('write', 1)
     this.reader = application('read', 2)
+    const words = [...host.via, process.execPath, exportsScript, `http://${host.address}:${PORT}`, ...DATABASES]
+    this.exports = new Application(
+      t,
+      () => words,
+      () => {},
+    )
   }
 
   get mount(): Mount {
@@ -123,6 +137,11 @@ export class Node {
   /** What all its daemons have printed, one after the other. */
   get printed(): string {
     return this.#mounts.map(({ output }) => output()).join('\n')
+  }
+
+  /** What it has said of content that is not what it believes to have. */
+  get differences(): string[] {
+    return (this.printed.match(DIFFERS) ?? []).map((line) => `${this.name}: ${line}`)
   }
 
   async start(): Promise<void> {
@@ -169,15 +188,24 @@ export class Node {
       const database = DATABASES.find((one) => name.startsWith(`${one}-`))
       if (database === undefined) throw new Error(`Cannot tell whose ${name} is`)
       const rebuilt = path.join(parent, `${name}.rebuilt`)
-      await rebuildDatabase(
-        rebuilt,
-        listLtxDirectory(path.join(parent, name)).map((file) => file.path),
-      )
+      await rebuildDatabase(rebuilt, chainOf(path.join(parent, name)))
       found.push({ database, node: this.name, log: await logOf(rebuilt) })
       await rm(rebuilt)
     }
     return found
   }
+}
+
+/** The files that lead to the newest: a node that was killed just when a snapshot had arrived has those that it replaces, too. */
+function chainOf(directory: string): string[] {
+  const chain: string[] = []
+  let next: bigint | undefined
+  for (const { path: file, minTxid, maxTxid } of listLtxDirectory(directory).reverse()) {
+    if (next !== undefined && maxTxid !== next) continue
+    chain.unshift(file)
+    next = minTxid - 1n
+  }
+  return chain
 }
 
 interface NodeOptions {

@@ -32,9 +32,10 @@ t.test('what was acknowledged is there, whatever happens', async (t) => {
   t.comment(`TORTURE_SCHEDULE='${formatSchedule(steps)}'`)
   if (STORE === undefined) throw new Error(`Cannot start: TORTURE_STORE is none of ${STORES.join(', ')}`)
   const cluster = await startCluster(t, { count: NODES, seed: random(SEED_LIMIT), store: STORE })
-  for (const { writer, reader } of cluster.nodes) {
+  for (const { writer, reader, exports } of cluster.nodes) {
     writer.start()
     reader.start()
+    exports.start()
   }
   const troubles = await happen(t, cluster, steps)
   const primary = await healed(t, cluster).catch((error: unknown) => {
@@ -42,6 +43,8 @@ t.test('what was acknowledged is there, whatever happens', async (t) => {
     throw error
   })
   t.strictSame(cluster.heard.problems, [], 'nothing that applications must never see')
+  const differences = cluster.nodes.flatMap((node) => node.differences)
+  t.strictSame(differences, [], 'every node has what it believes to have')
   const logs = new Map<string, Awaited<ReturnType<typeof logOf>>>()
   for (const database of DATABASES) logs.set(database, await logOf(path.join(primary.dir, database)))
   const setAside = (await Promise.all(cluster.nodes.map((node) => node.setAside()))).flat()
@@ -65,7 +68,8 @@ t.test('what was acknowledged is there, whatever happens', async (t) => {
 /** The applications come to an end, and all nodes to the same. Gives the primary. */
 async function healed(t: Test, cluster: Cluster): Promise<Node> {
   await goesOn(cluster)
-  for (const { writer, reader } of cluster.nodes) await Promise.all([writer.end(), reader.end()])
+  for (const { writer, reader, exports } of cluster.nodes)
+    await Promise.all([writer.end(), reader.end(), exports.end()])
   const primary = await primaryOf(cluster)
   await settle(t, cluster, primary)
   return primary

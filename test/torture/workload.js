@@ -2,7 +2,7 @@
 // the primary, be one no more, stand still or die. `write` commits where the node is the primary, `read` looks for what no read transaction may see, until standard input ends.
 // Prints a line of JSON for each attempt to commit, { database, id, name, previous, epoch, begunMs, endedMs, acknowledged }, and for each
 // { problem }; the last one is { count }.
-import { existsSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import Database from 'better-sqlite3'
 
@@ -152,6 +152,51 @@ async function read() {
   }
 }
 
+/** What there is of a file, or its first bytes in hexadecimal digits. */
+function headOf(file, bytes) {
+  if (!existsSync(file)) return 'none'
+  const fd = openSync(file, 'r')
+  try {
+    const head = Buffer.alloc(bytes)
+    return `${statSync(file).size} bytes, ${head.toString('hex', 0, readSync(fd, head, 0, bytes, 0))}`
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** What is there when a connection finds a database damaged, and whether it is so for others, and for itself once it looks again. */
+function evidence() {
+  const file = path.join(dir, current)
+  const held = files.find(({ database }) => database === current)
+  const attempt = (work) => {
+    try {
+      return String(work())
+    } catch (error) {
+      return `${error.code}: ${error.message}`
+    }
+  }
+  const check = (db) => db.pragma('integrity_check(3)').map(Object.values).join('; ')
+  const parts = {
+    database: attempt(() => headOf(file, 100)),
+    wal: attempt(() => headOf(`${file}-wal`, 32)),
+    index: attempt(() => headOf(`${file}-shm`, 136)),
+    journal: attempt(() => headOf(`${file}-journal`, 28)),
+    mode: attempt(() => held?.db.pragma('journal_mode', { simple: true })),
+    again: attempt(() => held && check(held.db)),
+    other: attempt(() => {
+      const other = open(current)
+      try {
+        return check(other.db)
+      } finally {
+        other.db.close()
+      }
+    }),
+  }
+  return Object.entries(parts)
+    .map(([name, value]) => `${name}: ${value}`)
+    .join(', ')
+}
+
 function close() {
   for (const { db } of files) db.close()
   files = []
@@ -171,7 +216,9 @@ while (!ended) {
     await turn()
   } catch (error) {
     if (!EXPECTED.test(error.code))
-      say({ problem: `${writer} (${role}), ${current}, ${new Date().toISOString()}: ${error.code}: ${error.message}` })
+      say({
+        problem: `${writer} (${role}), ${current}, ${new Date().toISOString()}: ${error.code}: ${error.message} (${evidence()})`,
+      })
     // Connections to a mount that has gone stay dead; now and then a sound one is opened anew too.
     if (/^SQLITE_(IOERR|CANTOPEN|NOTADB|CORRUPT)/.test(error.code) || below(10) === 0) close()
     await pause(RETRY_MS)
