@@ -36,7 +36,6 @@ interface Waiting {
 /** A transaction whose turn has not come. */
 interface Queued {
   readonly ltx: VerifiedLtx
-  readonly isUnread: boolean
   resolve(position: Position): void
   reject(error: unknown): void
 }
@@ -59,8 +58,6 @@ export class Applier {
   /** What connections may have cached, which a process that dies would forget. */
   readonly #seen = new Map<string, SeenVersion>()
   readonly #kept: KeptLogs
-  /** Databases that somebody had open when nobody was expected to. */
-  readonly #inUse = new Set<string>()
   #child: ChildProcess | undefined
   #nextId = 1
   #waitingBytes = 0
@@ -78,17 +75,16 @@ export class Applier {
   /**
    * Applies a file and resolves to the position after it: every reader that begins then sees it. Transactions of one database are applied in
    * the order of the calls, those that wait together as one. Rejects with readers seeing nothing of it; what waits behind it in its database
-   * is then rejected too. The bytes must not change meanwhile. `isUnread`: nobody is expected to read the database before it is done, so that
-   * who opens it may be kept waiting.
+   * is then rejected too. The bytes must not change meanwhile.
    */
-  async apply(name: string, ltx: VerifiedLtx, isUnread = ltx.minTxid === 1n): Promise<Position> {
+  async apply(name: string, ltx: VerifiedLtx): Promise<Position> {
     const bytes = 'bytes' in ltx.body ? ltx.body.bytes.length : 0
     while (this.#waitingBytes > 0 && this.#waitingBytes + bytes > MAX_WAITING_BYTES) {
       await new Promise<void>((resolve) => this.#room.push(resolve))
     }
     this.#waitingBytes += bytes
     try {
-      return await this.#enqueue(name, ltx, isUnread)
+      return await this.#enqueue(name, ltx)
     } finally {
       this.#waitingBytes -= bytes
       for (const resolve of this.#room.splice(0)) resolve()
@@ -153,7 +149,7 @@ export class Applier {
 
   /** Applies a transaction by itself, to a database that is held. Readers that keep it locked are waited for at most `timeoutMs`. */
   async applyHeld(name: string, ltx: VerifiedLtx, timeoutMs: number): Promise<Position> {
-    return await this.#inTurn(name, () => this.#applyNow(name, ltx, { isUnread: false, timeoutMs }))
+    return await this.#inTurn(name, () => this.#applyNow(name, ltx, timeoutMs))
   }
 
   async letGo(names: readonly string[]): Promise<void> {
@@ -172,11 +168,11 @@ export class Applier {
     await Promise.all([exited, settled])
   }
 
-  #enqueue(name: string, ltx: VerifiedLtx, isUnread: boolean): Promise<Position> {
+  #enqueue(name: string, ltx: VerifiedLtx): Promise<Position> {
     const queue = this.#queues.get(name) ?? []
     this.#queues.set(name, queue)
     return new Promise((resolve, reject) => {
-      queue.push({ ltx, isUnread, resolve, reject })
+      queue.push({ ltx, resolve, reject })
       if (queue.length === 1) void this.#inTurn(name, () => this.#applyQueue(name, queue))
     })
   }
@@ -188,8 +184,7 @@ export class Applier {
     while (queue.length > 0) {
       const run = queue.slice(0, apart ? 1 : runLength(queue.map(({ ltx }) => ltx)))
       try {
-        const isUnread = run.every((queued) => queued.isUnread)
-        const position = await this.#applyNow(name, joined(run.map(({ ltx }) => ltx)), { isUnread })
+        const position = await this.#applyNow(name, joined(run.map(({ ltx }) => ltx)))
         queue.splice(0, run.length)
         for (const { ltx, resolve } of run) {
           resolve(ltx.maxTxid === position.txid ? position : { txid: ltx.maxTxid, checksum: ltx.postApply })
@@ -212,11 +207,7 @@ export class Applier {
     return result
   }
 
-  async #applyNow(
-    name: string,
-    ltx: VerifiedLtx,
-    { isUnread, timeoutMs }: { readonly isUnread: boolean; readonly timeoutMs?: number },
-  ): Promise<Position> {
+  async #applyNow(name: string, ltx: VerifiedLtx, timeoutMs?: number): Promise<Position> {
     const { gate, log } = this.#options
     const after = { txid: ltx.maxTxid, checksum: ltx.postApply }
     for (let deaths = 0; ; ) {
@@ -225,7 +216,7 @@ export class Applier {
       if (!(await gate.announce(name, ltx, child.pid ?? 0))) return after
       let applied = false
       try {
-        applied = isUnread && (await this.#overtake(child, name, ltx))
+        applied = ltx.minTxid === 1n && (await this.#fill(child, name, ltx))
         if (!applied) await this.#send(child, { type: 'apply', database: name, body: ltx.body, timeoutMs })
         applied = true
         this.#deathsInRow = 0
@@ -242,13 +233,11 @@ export class Applier {
     }
   }
 
-  async #overtake(child: ChildProcess, name: string, { body }: VerifiedLtx): Promise<boolean> {
-    const isDrop = summarizeLtx(body).header.commit === 0
-    if (isDrop || this.#inUse.has(name)) return false
+  /** A database that is not there yet is nobody's, and needs no writer like any other. False where it is there, or in use. */
+  async #fill(child: ChildProcess, name: string, { body }: VerifiedLtx): Promise<boolean> {
+    if (summarizeLtx(body).header.commit === 0) return false
     const { isAside } = await this.#send(child, { type: 'stepAside', database: name })
-    const isDone = isAside && (await this.#options.gate.overtake(name))
-    if (!isDone) this.#inUse.add(name)
-    return isDone
+    return isAside && (await this.#options.gate.fill(name))
   }
 
   #send(child: ChildProcess, deed: ApplierDeed): Promise<ApplierOutcome> {

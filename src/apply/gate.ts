@@ -14,8 +14,8 @@ export interface VerifiedLtx {
 export interface Gate {
   /** Lets the applier's process `pid` write this transaction to the database. Resolves to false when it is there already. Rejects when it does not follow. */
   announce(name: string, ltx: VerifiedLtx, pid: number): Promise<boolean>
-  /** Writes what was announced to a database that nobody has open. Resolves to false where a writer has to do it. */
-  overtake(name: string): Promise<boolean>
+  /** Writes what was announced to a database that is not there yet. Resolves to false where it is, or somebody has it open: a writer has to do it. */
+  fill(name: string): Promise<boolean>
   /** The transaction has been applied, or cannot be: nothing more of it may be written. Resolves once its position is in force. */
   conclude(name: string, ltx: VerifiedLtx, applied: boolean): Promise<void>
 }

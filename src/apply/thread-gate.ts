@@ -16,8 +16,8 @@ export class ThreadGate implements Gate {
     return this.#thread.ask({ kind: 'announce', name, ltx: received, pid })
   }
 
-  overtake(name: string): Promise<boolean> {
-    return this.#thread.ask({ kind: 'overtake', name })
+  fill(name: string): Promise<boolean> {
+    return this.#thread.ask({ kind: 'fill', name })
   }
 
   async conclude(name: string, ltx: VerifiedLtx, applied: boolean): Promise<void> {

@@ -101,8 +101,8 @@ export class JournalCapture {
     this.#unsynced = false
   }
 
-  /** Pages of captured transactions were written by other means: see overtake. */
-  overtaken(): void {
+  /** Pages of a captured transaction were written by other means: see fill. */
+  filled(): void {
     this.#unsynced = true
   }
 

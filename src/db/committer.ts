@@ -38,7 +38,7 @@ export interface Captured {
 }
 
 /** LTX files whose transaction counts once its change does. */
-interface StoredFiles {
+export interface StoredFiles {
   readonly files: readonly string[]
   readonly sequence: number
   readonly timestampMs: number
@@ -182,7 +182,7 @@ export class Committer {
 
   /**
    * Stores what was announced, and returns once the disk has it, before its pages are written: the next start writes those that are not.
-   * `overtaken` follows. Throws a system error; then nothing has happened.
+   * `filled` or `withdraw` follows. Throws a system error; then nothing has happened.
    */
   storeAhead(): StoredFiles {
     const { announced } = this.reception
@@ -198,8 +198,13 @@ export class Committer {
   }
 
   /** The pages of what `storeAhead` has stored are in the database file. */
-  overtaken(stored: StoredFiles, change: Change): void {
+  filled(stored: StoredFiles, change: Change): void {
     this.#stored(change, { ...stored, durable: false })
+  }
+
+  /** The pages of what `storeAhead` has stored will not be written. Throws a system error. */
+  withdraw({ files }: StoredFiles): void {
+    this.#withdraw(files)
   }
 
   #storeReceived(received: ReceivedLtx, change: Change, durable: boolean): Captured {

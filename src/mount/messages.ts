@@ -69,7 +69,7 @@ export type Question =
   /** Let the process `pid` write this transaction. Refused when it does not follow. */
   | { readonly kind: 'announce'; readonly name: string; readonly ltx: ReceivedLtx; readonly pid: number }
   /** Write what was announced, if nobody has the database open; a writer has to do it otherwise. */
-  | { readonly kind: 'overtake'; readonly name: string }
+  | { readonly kind: 'fill'; readonly name: string }
   /** What was announced is written, or will not be. */
   | { readonly kind: 'conclude'; readonly name: string; readonly applied: boolean }
 
@@ -104,7 +104,7 @@ export interface Answers {
   /** False when the transaction is there already. */
   announce: boolean
   /** Whether it is written. */
-  overtake: boolean
+  fill: boolean
   /** Of the database now, final. */
   conclude: Position
   /** Undefined where there is no such database. */

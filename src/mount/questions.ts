@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Database } from '../db/database.js'
-import { overtake } from '../db/overtake.js'
+import { fill } from '../db/fill.js'
 import type { PageFreeze } from '../db/page-freeze.js'
 import type { ReceivedLtx } from '../db/reception.js'
 import { describeError, type Log } from '../log.js'
@@ -94,8 +94,8 @@ export class Questions {
         return undefined
       case 'announce':
         return await this.#announce(question.name, question.ltx, question.pid)
-      case 'overtake':
-        return await this.#overtake(question.name)
+      case 'fill':
+        return await this.#fill(question.name)
       case 'conclude':
         return await this.#conclude(question.name, question.applied)
       case 'halt':
@@ -180,11 +180,12 @@ export class Questions {
     }
   }
 
-  async #overtake(name: string): Promise<boolean> {
+  async #fill(name: string): Promise<boolean> {
     const database = this.#store.getOrCreate(name)
+    if (database.position.txid > 0n) return false
     // The kernel tells of a file that was closed when it gets to it.
     for (let looks = 0; !database.files.atRest && looks < CLOSING_LOOKS; looks++) await delay(CLOSING_PAUSE_MS)
-    const isDone = await overtake(database, () => this.#invalidate(name))
+    const isDone = await fill(database, () => this.#invalidate(name))
     if (isDone) this.#store.feed.schedule()
     return isDone
   }

@@ -24,7 +24,7 @@ class OpenGate implements Gate {
     return true
   }
 
-  async overtake(): Promise<boolean> {
+  async fill(): Promise<boolean> {
     return false
   }
 

@@ -40,16 +40,16 @@ const script = fileURLToPath(new URL('../../dist/apply/main.js', import.meta.url
 const gate = new ThreadGate(thread)
 let pid
 /** Transactions that no writer was needed for. */
-let overtaken = 0
+let filled = 0
 let leading = new AbortController()
 const watched = {
   announce: (name, ltx, applierPid) => {
     pid = applierPid
     return gate.announce(name, ltx, applierPid)
   },
-  overtake: async (name) => {
-    const isDone = await gate.overtake(name)
-    if (isDone) overtaken++
+  fill: async (name) => {
+    const isDone = await gate.fill(name)
+    if (isDone) filled++
     return isDone
   },
   conclude: (name, ltx, applied) => gate.conclude(name, ltx, applied),
@@ -57,8 +57,8 @@ const watched = {
 const applier = new Applier({ dir: mountDir, script, gate: watched, log, sync: false, busyTimeoutMs: 20_000 })
 
 async function obey(command) {
-  if (command.apply !== undefined) return await applier.apply(command.apply, command.ltx, command.isUnread)
-  if (command.overtaken) return overtaken
+  if (command.apply !== undefined) return await applier.apply(command.apply, command.ltx)
+  if (command.filled) return filled
   if (command.kill) return process.kill(pid, 'SIGKILL')
   if (command.fence !== undefined) return command.fence === 'open' ? fence.openUntil(Infinity) : fence.close()
   if (command.role === 'primary') {

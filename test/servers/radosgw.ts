@@ -4,7 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
 import { freePorts } from './ports.js'
-import { startServer, type Teardown } from './process.js'
+import { type ServerProcess, startServer, type Teardown } from './process.js'
 import { connects, execute, needsPrograms, temporaryDirectory } from './programs.js'
 
 export const ACCESS_KEY = 'tester'
@@ -14,6 +14,9 @@ export interface S3Server {
   readonly endpoint: string
   readonly port: number
   createBucket(name: string): Promise<void>
+  /** Kills the gateway; its store stays, and `start` starts it again. */
+  kill(): Promise<void>
+  start(): Promise<void>
 }
 
 export async function startRadosgw(t: Teardown): Promise<S3Server> {
@@ -36,7 +39,11 @@ export async function startRadosgw(t: Teardown): Promise<S3Server> {
   await execute(ceph, [...config, 'osd', 'new', osdUuid])
   await execute(osd, [...config, '-i', '0', '--mkfs', '--osd-uuid', osdUuid])
   await startServer(t, [osd, ...config, '-i', '0', '-f'], async () => true)
-  await startServer(t, [gateway, ...config, '-n', 'client.rgw', '-f'], () => connects(port))
+  let running: ServerProcess | undefined
+  const start = async () => {
+    running = await startServer(t, [gateway, ...config, '-n', 'client.rgw', '-f'], () => connects(port))
+  }
+  await start()
   const keys = [`--access-key=${ACCESS_KEY}`, `--secret-key=${SECRET_KEY}`]
   await execute(admin, [
     ...config,
@@ -49,7 +56,13 @@ export async function startRadosgw(t: Teardown): Promise<S3Server> {
     ...keys,
   ])
   const endpoint = `http://127.0.0.1:${port}`
-  return { endpoint, port, createBucket: (name) => createBucket(endpoint, name) }
+  return {
+    endpoint,
+    port,
+    createBucket: (name) => createBucket(endpoint, name),
+    kill: async () => await running?.stop(),
+    start,
+  }
 }
 
 /** Everybody may do everything; without keys the gateway does not start. */

@@ -65,3 +65,21 @@ for (const mode of ['wal', 'delete']) {
     await agree(t, replica, name)
   })
 }
+
+t.test('a first copy that finds no space', async (t) => {
+  const disk = await smallDisk(t, DISK_SIZE)
+  const dataDir = path.join(disk, 'data')
+  await mkdir(dataDir)
+  const primary = await startMount(t)
+  await sqlite(path.join(primary.dir, 'a.db'), 'CREATE TABLE big AS SELECT randomblob(40000000) AS b;')
+  // Room for the file that is received, and not for the database.
+  await run('sh', ['-c', `dd if=/dev/zero of=${disk}/filler bs=1M count=50 2>/dev/null`])
+  const replica = await startReplica(t, primary.url, { dataDir })
+  await eventually('that there is no space', 20_000, async () => {
+    return linesSince(replica, 0, 'cannot follow').some((line) => line.includes('ENOSPC')) || undefined
+  })
+  const file = path.join(replica.dir, 'a.db')
+  t.equal(await sqlite(file, 'SELECT count(*) FROM sqlite_schema'), '0\n', 'it is as empty as before')
+  await rm(path.join(disk, 'filler'))
+  await same(t, { primary, replica }, 'a.db')
+})
