@@ -120,7 +120,12 @@ for (const [name, open] of Object.entries(storages)) {
     const many = Array.from({ length: 40 }, (_, i) => `many/${String(i).padStart(4, '0')}`)
     await Promise.all(many.map((key) => storage.create(key, { bytes: Buffer.from(key) }, TIME_MS)))
     t.strictSame((await listed(storage, 'many', '0030')).length, 10)
-    await storage.remove(many)
+    // As a compaction does while somebody looks for what there was at a moment.
+    const [, ...lists] = await Promise.all([
+      storage.remove(many),
+      ...Array.from({ length: 8 }, () => listed(storage, 'many')),
+    ])
+    for (const list of lists) for (const { timeMs } of list) t.equal(timeMs, TIME_MS)
     t.strictSame(await listed(storage, 'many'), [])
     await unlisted(t, storage)
   })
