@@ -12,6 +12,9 @@ import type { FreezeStart } from './page-freeze.js'
 import { type TransactionPages, withGrowth } from './transaction.js'
 import { WalTail } from './wal-tail.js'
 
+/** Of a frame that nobody may find any more. */
+const SPOILT_BYTES = 8
+
 /** The newest transaction in the WAL. */
 interface Newest {
   readonly captured: Captured
@@ -121,7 +124,7 @@ export class WalCapture {
         file.write(data, offset)
         return
       }
-      this.#takeBack(offset)
+      this.#takeBack(file, offset)
     }
     const readAt = overlaid(file, data, offset)
     const start = this.#tail.committed
@@ -243,12 +246,16 @@ export class WalCapture {
     return this.#newest !== undefined && offset >= this.#newest.before.offset
   }
 
-  /** A writer overwrites the newest transaction: it went by a wal-index that does not have it. */
-  #takeBack(offset: number): void {
+  /**
+   * A writer overwrites the newest transaction: it went by a wal-index that does not have it. What it writes may stay in memory, or be refused;
+   * so the frames on the disk are spoilt first. Throws a system error where they cannot be; then they stand.
+   */
+  #takeBack(file: BackingFile, offset: number): void {
     const newest = this.#newest
     if (newest === undefined || !this.#takesBack(offset)) {
       throw new Error(`Cannot write WAL at ${offset}: transactions up to ${this.#tail.committed.offset} are in force`)
     }
+    spoil(file, offset)
     this.#undo(newest)
   }
 
@@ -345,4 +352,14 @@ export class WalCapture {
       }),
     )
   }
+}
+
+/** Changes a few bytes, of a frame, whose checksum is then wrong. */
+function spoil(file: BackingFile, offset: number): void {
+  const bytes = Buffer.alloc(SPOILT_BYTES)
+  const count = file.read(bytes, 0, bytes.length, offset)
+  file.write(
+    bytes.subarray(0, count).map((byte) => ~byte),
+    offset,
+  )
 }

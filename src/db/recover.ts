@@ -60,9 +60,10 @@ export async function recoverDatabase(layout: DatabaseLayout, settings: Recovery
   if (isEmpty(layout.database)) removeWal(layout)
   const wal = findWal(layout)
   try {
-    const state = saved ?? (await contentOf(layout, wal))
+    const known = saved !== undefined && isKnown(saved, wal) ? saved : undefined
+    const state = known ?? (await contentOf(layout, wal))
     const check = (file: string) => checkedSummary(file, state)
-    const newest = saved !== undefined ? ended : newestLtx(layout, names, settings.log, check)
+    const newest = known !== undefined ? ended : newestLtx(layout, names, settings.log, check)
     const found = {
       newest,
       highestTxid,
@@ -240,6 +241,24 @@ function checkedSummary(file: string, content: PageState): LtxSummary {
 
 function isContent(state: PageState, { header, trailer }: LtxSummary): boolean {
   return state.checksum === trailer.postApplyChecksum && state.pageCount === header.commit
+}
+
+/** Whether the state has all that SQLite would find in the WAL, and not a transaction less. */
+function isKnown(state: PageState, wal: FoundWal | undefined): boolean {
+  if (wal === undefined) return true
+  const { pageSize } = wal.header
+  if (pageSize !== state.pageSize || wal.pageCount !== state.pageCount) return false
+  const page = Buffer.alloc(pageSize)
+  const lock = lockPage(pageSize)
+  const sums = new Uint32Array(4)
+  for (const [pgno, offset] of wal.images) {
+    if (pgno > wal.pageCount || pgno === lock) continue
+    reader(wal.fd)(page, offset)
+    pageChecksum(sums, 0, pgno, page, 0, pageSize)
+    state.checksums.get(pgno, sums, 1)
+    if (sums[0] !== sums[2] || sums[1] !== sums[3]) return false
+  }
+  return true
 }
 
 /** Page checksums of the content: the database file, and over it what the WAL has. */
