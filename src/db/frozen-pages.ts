@@ -1,6 +1,6 @@
 import fs from 'node:fs'
 import { promisify } from 'node:util'
-import { CHECKSUM_FLAG, checksumFromHalves, lockPage } from '../ltx/checksum.js'
+import { checksumFromHalves, lockPage } from '../ltx/checksum.js'
 import { formatTxid } from '../ltx/names.js'
 import { pageChecksum } from '../native.js'
 import { FRAME_HEADER_SIZE } from '../sqlite/wal.js'
@@ -24,7 +24,7 @@ export interface PageRun {
 }
 
 /**
- * All pages of a frozen database in order, the lock page as zeros. When it ends, the database's checksum was found right. Throws when a
+ * All pages of a frozen database in order, the lock page as zeros. The database's checksum is found right before the last of them come. Throws when a
  * page is not what it was, which must not be: what was read is useless then.
  */
 export async function* readFrozenPages(frozen: FrozenPages): AsyncGenerator<PageRun, void> {
@@ -42,16 +42,19 @@ export async function* readFrozenPages(frozen: FrozenPages): AsyncGenerator<Page
       addChecksum(sum, pgno, page)
     }
     if (Atomics.load(control, BROKEN) !== 0) throw new Error('Cannot read snapshot: a page could not be kept for it')
+    // Before the last pages: whoever has them all takes them for right.
+    if (last === pageCount) checkSum(sum, position.checksum)
     yield { firstPgno: first, bytes }
     Atomics.store(control, PAGES_READ, last)
   }
-  const checksum = pageCount === 0 ? CHECKSUM_FLAG : checksumFromHalves(sum[0] ?? 0, sum[1] ?? 0)
-  if (checksum !== position.checksum) {
-    const found = formatTxid(checksum)
-    throw new ContentError(
-      `Cannot read snapshot: its checksum should be ${formatTxid(position.checksum)} and is ${found}`,
-    )
-  }
+  if (pageCount === 0) checkSum(sum, position.checksum)
+}
+
+function checkSum(sum: Uint32Array, wanted: bigint): void {
+  const checksum = checksumFromHalves(sum[0] ?? 0, sum[1] ?? 0)
+  if (checksum === wanted) return
+  const found = formatTxid(checksum)
+  throw new ContentError(`Cannot read snapshot: its checksum should be ${formatTxid(wanted)} and is ${found}`)
 }
 
 /**
