@@ -28,6 +28,8 @@ import { isSuperJournalThere } from './super-journal.js'
 import { keepSuperseded, type Superseded } from './superseded.js'
 import { type IsWriteLocked, UnjournaledWatch } from './unjournaled.js'
 
+/** Between two lines of the log that say the same of a database, milliseconds. */
+const TELL_AGAIN_MS = 60_000
 /** Who owns a file that nobody else does. */
 const OWN: Ownership = { mode: 0o666, uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
 
@@ -65,6 +67,7 @@ export class Store {
   readonly #settler: Settler
   readonly #unjournaled: UnjournaledWatch
   readonly #databases: Map<string, Database>
+  readonly #unwrittenToldMs = new WeakMap<Database, number>()
   readonly feed: CommitFeed
   #counting: Promise<void> = Promise.resolve()
   readonly retention: RetentionRounds
@@ -298,11 +301,18 @@ export class Store {
       },
       isSuperlocked: (locked) => this.#options.isSuperlocked(locked.name) === true,
       walCut: (cut) => this.#options.warmWal(cut.name),
-      unwritten: ({ name: unwritten }, error) =>
-        this.#options.log.error(`cannot write pages of ${unwritten}, they stay in memory: ${(error as Error).message}`),
+      unwritten: (waiting, error) => this.#tellUnwritten(waiting, error as Error),
     })
     this.#databases.set(name, database)
     return database
+  }
+
+  /** A full disk has every transaction wait. */
+  #tellUnwritten(waiting: Database, error: Error): void {
+    const nowMs = performance.now()
+    if (nowMs - (this.#unwrittenToldMs.get(waiting) ?? Number.NEGATIVE_INFINITY) < TELL_AGAIN_MS) return
+    this.#unwrittenToldMs.set(waiting, nowMs)
+    this.#options.log.error(`cannot write pages of ${waiting.name}, they stay in memory: ${error.message}`)
   }
 
   /** After recovery: has the directories of a database, makes a plain file of what is none, and forgets what is nothing. */
