@@ -7,13 +7,10 @@ import type { BackingFile } from './backing-file.js'
 import { captureWalContent, readUnloggedPage } from './capture-wal-content.js'
 import type { Captured, Committer } from './committer.js'
 import type { DatabaseFiles } from './database-files.js'
-import { overlaid, repeats } from './overlay.js'
+import { overlaid, repeats, spoil } from './overlay.js'
 import type { FreezeStart } from './page-freeze.js'
 import { type TransactionPages, withGrowth } from './transaction.js'
 import { WalTail } from './wal-tail.js'
-
-/** Of a frame that nobody may find any more. */
-const SPOILT_BYTES = 8
 
 /** The newest transaction in the WAL. */
 interface Newest {
@@ -63,8 +60,8 @@ export class WalCapture {
       return { pageSize, pageCount, position: captured.before, walEnd: before.offset }
     }
     const { position, state } = this.#committer
-    const walEnd = this.active ? this.#tail.committed.offset : 0
-    return { pageSize: state.pageSize, pageCount: state.pageCount, position, walEnd }
+    const { pageSize, pageCount } = state
+    return { pageSize, pageCount, position, walEnd: this.active ? this.#tail.committed.offset : 0 }
   }
 
   get provisional(): boolean {
@@ -153,17 +150,15 @@ export class WalCapture {
   }
 
   truncate(file: BackingFile, size: number): void {
-    if (this.active && size < this.#tail.committed.offset && !this.#isByTool()) {
-      if (size > WAL_HEADER_SIZE)
-        throw new Error(`Cannot truncate WAL to ${size} bytes: it would cut transactions in two`)
-      this.#end()
-    }
-    file.truncate(size)
+    const ends = this.active && size < this.#tail.committed.offset && !this.#isByTool()
+    if (ends && size > WAL_HEADER_SIZE)
+      throw new Error(`Cannot truncate WAL to ${size} bytes: it would cut transactions in two`)
+    this.#endBy(() => file.truncate(size), ends)
   }
 
-  /** The WAL's name is about to be removed. */
-  removing(): void {
-    if (!this.active || !this.#isByTool()) this.#end()
+  /** `remove` removes the WAL's name. Where it throws, SQLite goes on with the WAL. */
+  removeBy(remove: () => void): void {
+    this.#endBy(remove, this.active && !this.#isByTool())
   }
 
   /**
@@ -192,9 +187,8 @@ export class WalCapture {
   }
 
   /**
-   * Makes the newest transaction final if SQLite can see it. `index` is the wal-index now, undefined when nobody has it open: then the
-   * next opener's recovery will find the frames. Returns true when it was found that nobody sees it: then no page of it is in the database file,
-   * until something else is written.
+   * Makes the newest transaction final if SQLite can see it. `index` is the wal-index now, undefined when nobody has it open: the next opener
+   * finds the frames then. True when nobody sees it: until something else is written, no page of it is in the database file.
    */
   settle(index: WalIndexHeader | undefined): boolean {
     const { header } = this.#tail
@@ -210,7 +204,7 @@ export class WalCapture {
   }
 
   #capture(transaction: WalTransaction, readAt: ReadAt, made: Newest[]): void {
-    const header = this.#tail.header
+    const { header } = this.#tail
     if (header === undefined) return
     if (this.#isPadding(header, transaction, readAt)) {
       this.#tail.moveTo(transaction.end)
@@ -247,8 +241,8 @@ export class WalCapture {
   }
 
   /**
-   * A writer overwrites the newest transaction: it went by a wal-index that does not have it. What it writes may stay in memory, or be refused;
-   * so the frames on the disk are spoilt first. Throws a system error where they cannot be; then they stand.
+   * A writer overwrites the newest transaction: it went by a wal-index that does not have it. Its frames are spoilt first, since what he writes
+   * may stay in memory, or be refused. Throws a system error where they cannot be; then they stand.
    */
   #takeBack(file: BackingFile, offset: number): void {
     const newest = this.#newest
@@ -326,9 +320,10 @@ export class WalCapture {
     this.#newest = undefined
   }
 
-  #end(): void {
-    if (!this.active) return
-    this.#beforeOverwrite()
+  #endBy(end: () => void, ends: boolean): void {
+    if (ends) this.#beforeOverwrite()
+    end()
+    if (!ends) return
     this.#tail.reset(undefined)
     this.#newest = undefined
   }
@@ -352,14 +347,4 @@ export class WalCapture {
       }),
     )
   }
-}
-
-/** Changes a few bytes, of a frame, whose checksum is then wrong. */
-function spoil(file: BackingFile, offset: number): void {
-  const bytes = Buffer.alloc(SPOILT_BYTES)
-  const count = file.read(bytes, 0, bytes.length, offset)
-  file.write(
-    bytes.subarray(0, count).map((byte) => ~byte),
-    offset,
-  )
 }

@@ -175,10 +175,9 @@ export class Database {
   }
 
   /**
-   * Brings what was written to the disk, except what recovery does not need from there: the WAL, whose transactions are made durable as LTX
-   * files; a journal as long as the pages that it guards are in memory, or when it has no header (not begun, or ended by a transaction that
-   * is safe as an LTX file); and the pages of a journaled transaction, which will be durable as an LTX file before its journal ends. One
-   * with a super-journal ends earlier, when that is removed.
+   * Brings what was written to the disk, except what recovery does not need from there: the WAL, whose transactions are durable as LTX files;
+   * a journal as long as the pages that it guards are in memory, or when it has no header; and the pages of a journaled transaction, which
+   * will be durable as an LTX file before its journal ends. One with a super-journal ends earlier, when that is removed.
    */
   sync(kind: FileKind, file: BackingFile): void {
     if (!this.files.isCurrent(kind, file)) {
@@ -201,8 +200,7 @@ export class Database {
     if (kind === 'journal') {
       this.#endJournal(() => this.files.remove('journal'))
     } else if (kind === 'wal') {
-      this.#wal.removing()
-      this.files.remove('wal')
+      this.#wal.removeBy(() => this.files.remove('wal'))
       this.#indexRemoved = false
       this.readWalAgain()
     } else if (kind === 'database') {
@@ -225,10 +223,7 @@ export class Database {
     this.ended()
   }
 
-  /**
-   * Nobody can write any more, whoever has files open. A transaction that runs is given up: of its pages in memory the disk has nothing.
-   * Throws a system error when what was captured cannot be written to the database.
-   */
+  /** Nobody can write any more; a transaction that runs is given up. Throws a system error when what was captured cannot be written. */
   ended(): void {
     if (!this.#rollback.hot) this.files.flush('database')
     if (!this.unjournaled) return

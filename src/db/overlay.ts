@@ -1,6 +1,9 @@
 import type { ReadAt } from '../sqlite/wal-scan.js'
 import type { BackingFile } from './backing-file.js'
 
+/** Of a frame whose checksum is to be wrong. */
+const SPOILT_BYTES = 8
+
 /** The file as it will be once `data` is written at `offset`. */
 export function overlaid(file: BackingFile, data: Uint8Array, offset: number): ReadAt {
   const end = offset + data.length
@@ -25,4 +28,14 @@ export function overlaid(file: BackingFile, data: Uint8Array, offset: number): R
 export function repeats(file: BackingFile, data: Uint8Array, offset: number): boolean {
   const there = Buffer.alloc(data.length)
   return file.read(there, 0, data.length, offset) === data.length && there.equals(data)
+}
+
+/** Changes a few bytes of a frame, so that nobody finds it any more. Throws a system error. */
+export function spoil(file: BackingFile, offset: number): void {
+  const bytes = Buffer.alloc(SPOILT_BYTES)
+  const there = bytes.subarray(0, file.read(bytes, 0, bytes.length, offset))
+  file.write(
+    there.map((byte) => ~byte),
+    offset,
+  )
 }
