@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
+import { abortedAfter } from '../aborted-after.js'
 import type { Applier } from '../apply/applier.js'
 import type { SingleLtx } from '../db/ltx-body.js'
 import {
@@ -186,7 +187,7 @@ export class HaltHolder {
   async #ask(name: string, id: number, target: HaltTarget): Promise<TakenLock> {
     const asked = new AbortController()
     this.#asked.set(id, asked)
-    const signal = AbortSignal.any([asked.signal, AbortSignal.timeout(HALT_ACQUIRE_MS + RETRY_MS)])
+    const signal = abortedAfter(HALT_ACQUIRE_MS + RETRY_MS, asked.signal)
     try {
       return await answered(takeHalt(target, { name, id, renew: false }, signal))
     } catch (error) {
@@ -221,10 +222,7 @@ export class HaltHolder {
   }
 
   async #askAgain({ target, name, id, lost }: Held): Promise<TakenLock> {
-    const signal = AbortSignal.any([
-      lost.signal,
-      AbortSignal.timeout(Math.max(RETRY_MS, Math.ceil(this.#parts.ttlMs / 3))),
-    ])
+    const signal = abortedAfter(Math.max(RETRY_MS, Math.ceil(this.#parts.ttlMs / 3)), lost.signal)
     return await takeHalt(target, { name, id, renew: true }, signal)
   }
 
@@ -237,7 +235,7 @@ export class HaltHolder {
     const bytes = ltxBytes(ltx, { version: isOurs ? 3 : 1, compress: true })
     const size = 'bytes' in ltx ? ltx.bytes.length : (await stat(ltx.path)).size
     const timeoutMs = COMMIT_MS + Math.ceil((1000 * size) / COMMIT_BYTES_PER_SECOND)
-    const signal = AbortSignal.any([lost.signal, AbortSignal.timeout(timeoutMs)])
+    const signal = abortedAfter(timeoutMs, lost.signal)
     await commitThere(target, { name, id, ltx: bytes }, signal)
   }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { performance } from 'node:perf_hooks'
+import { abortedAfter } from '../aborted-after.js'
 import { describeError, type Log } from '../log.js'
 import { answer } from './answer.js'
 import type { Accept, Outcome } from './exchange.js'
@@ -140,7 +141,7 @@ export class Router {
       const missing = [...wanted].filter(([name, txid]) => this.#node.txid(name) < txid)
       if (missing.length === 0) return undefined
       const begunMs = performance.now()
-      const timeout = AbortSignal.any([context.signal, AbortSignal.timeout(READ_WAIT_MS)])
+      const timeout = abortedAfter(READ_WAIT_MS, context.signal)
       const reached = await Promise.all(missing.map(([name, txid]) => this.#node.reached(name, txid, timeout)))
       this.#parts.metrics.wait.observe((performance.now() - begunMs) / 1000)
       if (reached.every(Boolean)) return undefined
