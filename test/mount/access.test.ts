@@ -8,8 +8,9 @@ import { isEnding } from '../../src/mount/access.js'
 const statOf = (pid: number | string) => readFileSync(`/proc/${pid}/stat`, 'latin1')
 
 t.test('who is ending has let go of its locks before it is a zombie', async (t) => {
-  // Its child ends, and `sleep`, which it becomes, never asks for that.
-  const parent = spawn('sh', ['-c', 'sh -c : & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  // Its child ends once it has become `sleep`, which never asks for that: a shell would.
+  const child = "sh -c 'until grep -q sleep /proc/$PPID/comm; do :; done'"
+  const parent = spawn('sh', ['-c', `${child} & echo $!; exec sleep 60`], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => parent.kill('SIGKILL'))
   const [pid] = (await once(createInterface(parent.stdout), 'line')) as [string]
   let stat = statOf(pid)
