@@ -182,9 +182,9 @@ export class Questions {
 
   async #fill(name: string): Promise<boolean> {
     const database = this.#store.getOrCreate(name)
-    if (database.position.txid > 0n) return false
     // The kernel tells of a file that was closed when it gets to it.
-    for (let looks = 0; !database.files.atRest && looks < CLOSING_LOOKS; looks++) await delay(CLOSING_PAUSE_MS)
+    const isClosing = () => database.position.txid === 0n && !database.files.atRest
+    for (let looks = 0; isClosing() && looks < CLOSING_LOOKS; looks++) await delay(CLOSING_PAUSE_MS)
     const isDone = await fill(database, () => this.#invalidate(name))
     if (isDone) this.#store.feed.schedule()
     return isDone

@@ -1,6 +1,6 @@
 // The first transaction of a database that is not there yet goes straight to its file: who opens it meanwhile waits, and sees all of it.
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -22,12 +22,16 @@ async function start(t: Test, mode: string) {
   const node = await startNode(t, base)
   const primary = new Primary(path.join(base, 'primary.db'), ['synchronous = OFF', `journal_mode = ${mode}`])
   let count = 0
-  const send = async (bytes: Buffer) => {
+  const ask = async (bytes: Buffer, postApply: bigint) => {
     const received = path.join(base, `received-${++count}`)
     writeFileSync(received, bytes)
     const { ltx, ...command } = applying(primary, bytes)
-    await node.ask({ ...command, ltx: { ...ltx, body: { path: received } } })
+    await node.ask({ ...command, ltx: { ...ltx, postApply, body: { path: received } } })
     rmSync(received)
+    return ltx
+  }
+  const send = async (bytes: Buffer) => {
+    const ltx = await ask(bytes, primary.checksum)
     const kept = path.join(node.dataDir, 'dbs', 'db', 'ltx', formatLtxName(ltx.minTxid, ltx.maxTxid))
     t.ok(readFileSync(kept).equals(bytes), 'the file is kept as it arrived')
   }
@@ -43,18 +47,22 @@ async function start(t: Test, mode: string) {
     await node.stop()
     primary.db.close()
   }
-  return { node, primary, file, send, isRight, end }
+  return { node, primary, file, ask, send, isRight, end }
 }
 
 for (const mode of ['WAL', 'DELETE']) {
   t.test(`a database in ${mode} mode that was not there`, async (t) => {
-    const { node, primary, file, send, isRight, end } = await start(t, mode)
+    const { node, primary, file, ask, send, isRight, end } = await start(t, mode)
     const look = async () => {
       const input = '.timeout 20000\nPRAGMA integrity_check; SELECT length(b) FROM large;'
       const { stdout, stderr } = await run('sqlite3', ['-readonly', file], { input })
       return stdout === `ok\n${LARGE}\n` ? 'whole' : stderr
     }
-    const sending = send(primary.run(() => primary.db.exec(`CREATE TABLE large AS SELECT randomblob(${LARGE}) AS b`)))
+    const bytes = primary.run(() => primary.db.exec(`CREATE TABLE large AS SELECT randomblob(${LARGE}) AS b`))
+    await t.rejects(ask(bytes, primary.checksum ^ 1n), /Cannot write to db/)
+    t.equal((await stat(file)).size, 0, 'nothing of it is there')
+    t.strictSame(readdirSync(path.join(node.dataDir, 'dbs', 'db', 'ltx')), [])
+    const sending = send(bytes)
     let isDone = false
     void sending.finally(() => {
       isDone = true

@@ -1,5 +1,6 @@
 // A transaction that was in the WAL, whole, when its sync failed, so that SQLite gave it up; and a writer who begins to overwrite it and gets no
-// further either. Once the node has taken it back nobody may find it in the WAL: not its next start, and not SQLite's recovery.
+// further either, or the last connection that ends the WAL. Once the node has taken it back nobody may find it in the WAL: not its next start, and
+// not SQLite's recovery, where the disk did not let the WAL go.
 import { constants } from 'node:os'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -56,13 +57,22 @@ function start(t: Test, disk: FailingCalls, dataDir: string): Promise<Mount> {
   return startMount(t, { dataDir, env: disk.env })
 }
 
-async function orphan(t: Test, what: string, ending: Ending): Promise<void> {
+async function begin(t: Test) {
   const dataDir = path.join(await temporaryDirectory(t, 'orphan'), 'data')
   const disk = await FailingCalls.build(t, dataDir)
   const mount = await start(t, disk, dataDir)
-  const db = new Database(path.join(mount.dir, 'a.db'))
-  db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0')
+  const open = () => {
+    const db = new Database(path.join(mount.dir, 'a.db'))
+    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0')
+    return db
+  }
+  const db = open()
   db.exec("CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t(x) VALUES('one'), ('two'), ('three')")
+  return { dataDir, disk, mount, open, db }
+}
+
+async function orphan(t: Test, what: string, ending: Ending): Promise<void> {
+  const { dataDir, disk, mount, db } = await begin(t)
   await failSync(db, disk)
   const { txid } = await positionOf(mount.dir, 'a.db')
   writers[what]?.(db, disk)
@@ -81,3 +91,25 @@ for (const what of Object.keys(writers)) {
   for (const ending of ['SIGTERM', 'SIGKILL'] as const)
     t.test(`a writer who ${what}, and ${ending}`, (t) => orphan(t, what, ending))
 }
+
+t.test('the last connection, where calls fail', async (t) => {
+  const { disk, mount, open, db: first } = await begin(t)
+  first.close()
+  for (let at = 1; at <= CALLS; at++) {
+    const db = open()
+    await failSync(db, disk)
+    disk.disarm()
+    await delay(QUIET_MS)
+    disk.arm({ at, allAfter: true, errno: constants.errno.EIO, torn: false })
+    db.close()
+    disk.disarm()
+    const again = open()
+    const before = again.prepare('SELECT count(*) FROM t').pluck().get()
+    t.equal(insert(again), undefined)
+    t.equal(again.prepare('SELECT count(*) FROM t').pluck().get(), Number(before) + 1)
+    await agree(t, mount, 'a.db')
+    again.close()
+    await agree(t, mount, 'a.db')
+  }
+  t.equal(await mount.stop(), 0)
+})
