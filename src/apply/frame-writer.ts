@@ -1,16 +1,19 @@
-import { writeFully } from '../db/write-fully.js'
-import { chainFrame, encodeFrameHeader, FRAME_HEADER_SIZE, parseFrameHeader, type WalHeader } from '../sqlite/wal.js'
+import { writeAll, writeFully } from '../db/write-fully.js'
+import type { PageImage } from '../ltx/page-block.js'
+import { encodeFrameHeader, FRAME_HEADER_SIZE, sealFrame, type WalHeader } from '../sqlite/wal.js'
 import type { WalCursor } from '../sqlite/wal-scan.js'
 
 /** Frames are collected up to this many bytes before they are written: what FUSE takes in one request. */
 const BUFFER_SIZE = 1 << 20
 
-/** One for all writers: each transaction is written without a pause. */
-const buffer = Buffer.alloc(BUFFER_SIZE)
+/** Buffers that no writer has, and how many of them are kept. */
+const spare: Buffer[] = []
+const MAX_SPARE = 4
 
 /**
- * Writes the frames of one transaction to a log, from a place between two frames on. A transaction that fits the buffer is one write.
- * Until `commit` nothing of it counts: every frame before the last has a commit field of zero.
+ * Writes the frames of one transaction to a log, from a place between two frames on. A transaction that fits a buffer is one write; of a larger
+ * one a buffer is filled while the one before it is being written. Until `commit` nothing of it counts: every frame before the last has a
+ * commit field of zero. `close` must be waited for in any case.
  */
 export class FrameWriter {
   readonly #fd: number
@@ -18,9 +21,12 @@ export class FrameWriter {
   readonly #frameSize: number
   readonly #state: Uint32Array
   readonly #pgnos: number[] = []
+  #buffer = spare.pop() ?? Buffer.alloc(BUFFER_SIZE)
   /** Where in the file the buffer begins, and the bytes in it. The last frame in it has no checksum yet. */
   #offset: number
   #used = 0
+  /** The buffer before. */
+  #writing: Promise<Buffer> | undefined
 
   constructor(fd: number, header: WalHeader, from: WalCursor) {
     this.#fd = fd
@@ -35,36 +41,49 @@ export class FrameWriter {
     return this.#pgnos
   }
 
-  /** Adds a frame; `page` (of exactly page size) is copied. Throws a system error, ENOSPC among them. */
-  add(pgno: number, page: Uint8Array): void {
-    if (this.#pgnos.length > 0) this.#seal(0)
-    if (this.#used + this.#frameSize > BUFFER_SIZE) this.#flush()
-    const { salt1, salt2 } = this.#header
-    encodeFrameHeader(buffer, this.#used, { pgno, commit: 0, salt1, salt2, s1: 0, s2: 0 })
-    buffer.set(page, this.#used + FRAME_HEADER_SIZE)
-    this.#used += this.#frameSize
-    this.#pgnos.push(pgno)
+  /** Adds a frame for each page, which has exactly page size and is copied. Rejects with a system error, ENOSPC among them. */
+  async add(pages: Iterable<PageImage>): Promise<void> {
+    for (const { pgno, data } of pages) {
+      if (this.#pgnos.length > 0) this.#seal(0)
+      if (this.#used + this.#frameSize > BUFFER_SIZE) await this.#turnOver()
+      const { salt1, salt2 } = this.#header
+      encodeFrameHeader(this.#buffer, this.#used, { pgno, commit: 0, salt1, salt2, s1: 0, s2: 0 })
+      this.#buffer.set(data, this.#used + FRAME_HEADER_SIZE)
+      this.#used += this.#frameSize
+      this.#pgnos.push(pgno)
+    }
   }
 
-  /** Makes the last frame the commit frame of a database of `pageCount` pages, and returns the place after it. At least one was added. */
-  commit(pageCount: number): WalCursor {
+  /** Makes the last frame the commit frame of a database of `pageCount` pages, and resolves to the place after it. At least one was added. */
+  async commit(pageCount: number): Promise<WalCursor> {
     this.#seal(pageCount)
-    this.#flush()
+    await this.#writing
+    writeFully(this.#fd, this.#buffer.subarray(0, this.#used), this.#offset)
     const [s1 = 0, s2 = 0] = this.#state
-    return { offset: this.#offset, s1, s2 }
+    return { offset: this.#offset + this.#used, s1, s2 }
+  }
+
+  /** Resolves when nothing is being written any more. */
+  async close(): Promise<void> {
+    const [written] = await Promise.allSettled([this.#writing])
+    spare.push(this.#buffer)
+    if (written.status === 'fulfilled' && written.value !== undefined) spare.push(written.value)
+    spare.splice(MAX_SPARE)
   }
 
   #seal(commit: number): void {
     const at = this.#used - this.#frameSize
-    const frame = { ...parseFrameHeader(buffer, at), commit }
-    encodeFrameHeader(buffer, at, frame)
-    chainFrame(this.#state, this.#header, buffer, at)
-    const [s1 = 0, s2 = 0] = this.#state
-    encodeFrameHeader(buffer, at, { ...frame, s1, s2 })
+    sealFrame(this.#state, this.#header, this.#buffer, at, commit)
   }
 
-  #flush(): void {
-    writeFully(this.#fd, buffer.subarray(0, this.#used), this.#offset)
+  /** Has the buffer written, and goes on with the one that was written before it. */
+  async #turnOver(): Promise<void> {
+    const free = (await this.#writing) ?? spare.pop() ?? Buffer.alloc(BUFFER_SIZE)
+    const full = this.#buffer
+    this.#writing = writeAll(this.#fd, full.subarray(0, this.#used), this.#offset).then(() => full)
+    // Who waits for it next hears of a failure.
+    this.#writing.catch(() => {})
+    this.#buffer = free
     this.#offset += this.#used
     this.#used = 0
   }

@@ -244,7 +244,7 @@ export class ReplicaDatabase {
       this.#seen = plan.seen
       await retry(() => locks.exclusive(), what, busyTimeoutMs, signal)
       hot = true
-      this.#write(fd, body, plan)
+      await this.#write(fd, body, plan)
       hot = false
       return true
     } finally {
@@ -258,9 +258,9 @@ export class ReplicaDatabase {
     }
   }
 
-  #write(fd: number, body: LtxBody, plan: Plan): void {
+  async #write(fd: number, body: LtxBody, plan: Plan): Promise<void> {
     if (plan.pageCount === 0) for (const stale of [this.#paths.wal, this.#paths.shm]) fs.rmSync(stale, { force: true })
-    if (plan.unnoticed) writeAsLog(this.#paths, body, plan)
+    if (plan.unnoticed) await writeAsLog(this.#paths, body, plan)
     else writeTransaction(fd, this.#paths, body, plan, this.#options.sync)
   }
 

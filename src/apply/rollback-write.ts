@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import { dirname } from 'node:path'
-import { type LtxBody, readLtx } from '../db/ltx-body.js'
+import { type LtxBody, readLtx, readLtxSlowly } from '../db/ltx-body.js'
 import { syncDirectory } from '../db/ltx-spool.js'
 import { PageWriter } from '../db/page-writer.js'
 import { readPadded, writeFully } from '../db/write-fully.js'
@@ -104,21 +104,20 @@ export function writeTransaction(
  * then forgets what it has cached. EXCLUSIVE must be held, and there must be no log. Throws a system error or LtxError; the log then holds
  * no transaction.
  */
-export function writeAsLog(paths: DatabasePaths, body: LtxBody, plan: Plan): void {
+export async function writeAsLog(paths: DatabasePaths, body: LtxBody, plan: Plan): Promise<void> {
   const fields = { bigEndian: false, pageSize: plan.pageSize, sequence: 0 }
   const salts = { salt1: randomBytes(4).readUInt32BE(), salt2: randomBytes(4).readUInt32BE() }
   const bytes = encodeWalHeader({ ...fields, ...salts })
   const log = parseWalHeader(bytes)
   assert(log !== undefined)
   const fd = fs.openSync(paths.wal, 'w', 0o644)
+  const writer = new FrameWriter(fd, log, firstCursor(log))
   try {
     writeFully(fd, bytes, 0)
-    const writer = new FrameWriter(fd, log, firstCursor(log))
-    readLtx(body, (decoder) => {
-      for (const { pgno, data } of decoder.pages()) writer.add(pgno, data)
-    })
-    writer.commit(plan.header.commit)
+    await readLtxSlowly(body, (reader) => writer.add(reader.pages()))
+    await writer.commit(plan.header.commit)
   } finally {
+    await writer.close()
     fs.closeSync(fd)
   }
 }

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
-import type Sqlite from 'better-sqlite3'
-import { type LtxBody, readLtx } from '../db/ltx-body.js'
+import { type LtxBody, readLtxSlowly } from '../db/ltx-body.js'
 import { readPadded, writeFully } from '../db/write-fully.js'
+import type { PageImage } from '../ltx/page-block.js'
 import {
   DATABASE_HEADER_SIZE,
   type DatabaseHeader,
@@ -18,8 +18,9 @@ import type { DatabasePaths } from './database-paths.js'
 import { copyFrames } from './frame-copy.js'
 import { FrameWriter } from './frame-writer.js'
 import { isLater, nextCounter, type SeenVersion, seenVersion } from './seen-version.js'
+import { SessionFiles } from './session-files.js'
 import { type ApplyOptions, openSqlite } from './sqlite-connection.js'
-import { WalIndexFile } from './wal-index-file.js'
+import type { WalIndexFile } from './wal-index-file.js'
 
 /** Frames between two checkpoints, as many as SQLite's own default. */
 const CHECKPOINT_FRAMES = 1000
@@ -30,13 +31,6 @@ const MAX_RECOVERIES = 10
 
 /** In the byte order of the machine the checksums of a log are cheapest, and SQLite writes no others. */
 const BIG_ENDIAN = new Uint8Array(Uint32Array.of(1).buffer)[0] === 0
-
-interface SessionFiles {
-  readonly connection: Sqlite.Database
-  readonly database: number
-  readonly wal: number
-  readonly index: WalIndexFile
-}
 
 /**
  * A database with a write-ahead log, written to as SQLite's own writer would: readers go on reading what they see, and see the next
@@ -83,7 +77,7 @@ export class WalSession {
   ): Promise<WalSession | undefined> {
     const connection = await openSqlite(paths.database, options)
     const files =
-      connection.pragma('journal_mode', { simple: true }) === 'wal' ? openFiles(paths, connection) : undefined
+      connection.pragma('journal_mode', { simple: true }) === 'wal' ? new SessionFiles(paths, connection) : undefined
     if (files === undefined) {
       connection.close()
       return undefined
@@ -118,7 +112,7 @@ export class WalSession {
   async apply(body: LtxBody): Promise<void> {
     const index = await this.#lockWriter()
     try {
-      this.#appendLtx(body, this.#index.restartIfDone(index))
+      await this.#appendLtx(body, this.#index.restartIfDone(index))
     } finally {
       if (!this.#holds) this.#index.unlockWriter()
     }
@@ -141,8 +135,8 @@ export class WalSession {
       if (this.isNoticed) return
       const pageCount = index.nPage || databasePageCount(this.#header, fs.fstatSync(this.#files.database).size)
       setVersion(page, nextCounter(this.seen.counter), pageCount)
-      this.#append(this.#index.restartIfDone(index), (writer) => {
-        writer.add(1, page)
+      await this.#append(this.#index.restartIfDone(index), async (writer) => {
+        await writer.add([{ pgno: 1, data: page }])
         return pageCount
       })
       this.#header = headerOf(page, this.#paths.database)
@@ -170,7 +164,8 @@ export class WalSession {
     const { database, wal } = this.#files
     const done = this.#index.backfill((header, from, to) => {
       if (this.#options.sync) fs.fdatasyncSync(wal)
-      copyFrames({ database, wal, pageSize: this.#header.pageSize }, header, this.#index, { from, to })
+      const direct = () => this.#files.direct()
+      copyFrames({ database, wal, direct, pageSize: this.#header.pageSize }, header, this.#index, { from, to })
       if (this.#options.sync) fs.fdatasyncSync(database)
     })
     const { mxFrame } = this.#index.header()
@@ -212,11 +207,7 @@ export class WalSession {
   }
 
   close(): void {
-    // The connection first: closing a file ends the locks of all connections of this process on it.
-    this.#files.connection.close()
-    this.#index.close()
-    fs.closeSync(this.#files.wal)
-    fs.closeSync(this.#files.database)
+    this.#files.close()
   }
 
   async #lockWriter(busyTimeoutMs = this.#options.busyTimeoutMs): Promise<WalIndexHeader> {
@@ -232,31 +223,37 @@ export class WalSession {
     throw new Error(`Cannot write to ${this.#paths.wal}: its wal-index is damaged again and again`)
   }
 
-  #appendLtx(body: LtxBody, index: WalIndexHeader): void {
+  async #appendLtx(body: LtxBody, index: WalIndexHeader): Promise<void> {
     let firstPage: DatabaseHeader | undefined
-    this.#append(index, (writer) => {
-      const pageCount = readLtx(body, (decoder) => {
-        for (const { pgno, data } of decoder.pages()) {
-          if (pgno === 1) firstPage = parseDatabaseHeader(data)
-          writer.add(pgno, data)
-        }
-        return decoder.header.commit
-      })
-      // A transaction without pages may still make the database shorter, and only a frame can say so.
-      if (writer.pgnos.length === 0) writer.add(1, this.#readPage(1, index.mxFrame))
-      return pageCount
-    })
+    const noted = function* (pages: Iterable<PageImage>) {
+      for (const page of pages) {
+        if (page.pgno === 1) firstPage = parseDatabaseHeader(page.data)
+        yield page
+      }
+    }
+    await this.#append(index, (writer) =>
+      readLtxSlowly(body, async (reader) => {
+        await writer.add(noted(reader.pages()))
+        // A transaction without pages may still make the database shorter, and only a frame can say so.
+        if (writer.pgnos.length === 0) await writer.add([{ pgno: 1, data: this.#readPage(1, index.mxFrame) }])
+        return reader.header.commit
+      }),
+    )
     if (firstPage !== undefined) this.#header = firstPage
   }
 
-  /** Appends the transaction whose frames `add` writes; it returns how many pages the database has then. */
-  #append(index: WalIndexHeader, add: (writer: FrameWriter) => number): void {
+  /** Appends the transaction whose frames `add` writes; it resolves to how many pages the database has then. */
+  async #append(index: WalIndexHeader, add: (writer: FrameWriter) => Promise<number>): Promise<void> {
     const { pageSize } = this.#header
     const header = index.mxFrame === 0 ? this.#startLog(index) : { ...index, pageSize, sequence: 0 }
     const offset = WAL_HEADER_SIZE + index.mxFrame * (FRAME_HEADER_SIZE + pageSize)
     const writer = new FrameWriter(this.#files.wal, header, { offset, s1: header.s1, s2: header.s2 })
-    const pageCount = add(writer)
-    this.#publish(index, header, writer, writer.commit(pageCount), pageCount)
+    try {
+      const pageCount = await add(writer)
+      this.#publish(index, header, writer, await writer.commit(pageCount), pageCount)
+    } finally {
+      await writer.close()
+    }
   }
 
   #publish(index: WalIndexHeader, log: WalHeader, writer: FrameWriter, end: WalCursor, pageCount: number): void {
@@ -302,22 +299,6 @@ export class WalSession {
 
   #pageOffset(frame: number): number {
     return WAL_HEADER_SIZE + (frame - 1) * (FRAME_HEADER_SIZE + this.#header.pageSize) + FRAME_HEADER_SIZE
-  }
-}
-
-function openFiles(paths: DatabasePaths, connection: Sqlite.Database): SessionFiles {
-  const opened: number[] = []
-  const open = (path: string) => {
-    const fd = fs.openSync(path, 'r+')
-    opened.push(fd)
-    return fd
-  }
-  try {
-    return { connection, database: open(paths.database), wal: open(paths.wal), index: WalIndexFile.open(paths.shm) }
-  } catch (error) {
-    connection.close()
-    for (const fd of opened) fs.closeSync(fd)
-    throw error
   }
 }
 

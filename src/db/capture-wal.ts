@@ -2,14 +2,14 @@ import type { Position } from '../ltx/names.js'
 import { pageChecksum } from '../native.js'
 import { FRAME_HEADER_SIZE, isSameWal, parseWalHeader, WAL_HEADER_SIZE, type WalHeader } from '../sqlite/wal.js'
 import type { WalIndexHeader } from '../sqlite/wal-index.js'
-import { lastFrames, type ReadAt, type WalCursor, type WalPage, type WalTransaction } from '../sqlite/wal-scan.js'
+import type { ReadAt, WalCursor, WalTransaction } from '../sqlite/wal-scan.js'
 import type { BackingFile } from './backing-file.js'
-import { captureWalContent, readUnloggedPage } from './capture-wal-content.js'
+import { captureWalContent } from './capture-wal-content.js'
 import type { Captured, Committer } from './committer.js'
 import type { DatabaseFiles } from './database-files.js'
 import { overlaid, repeats, spoil } from './overlay.js'
 import type { FreezeStart } from './page-freeze.js'
-import { type TransactionPages, withGrowth } from './transaction.js'
+import { walPages } from './wal-pages.js'
 import { WalTail } from './wal-tail.js'
 
 /** The newest transaction in the WAL. */
@@ -34,8 +34,6 @@ export class WalCapture {
   readonly #files: DatabaseFiles
   readonly #tail = new WalTail()
   #newest: Newest | undefined
-  /** The page image at this offset in the WAL, while one transaction is captured; -1 for none. */
-  #pageOffset = -1
   #page = Buffer.alloc(0)
   /** See `changed`. */
   #changed = false
@@ -128,10 +126,7 @@ export class WalCapture {
     const made: Newest[] = []
     try {
       const transactions = this.#tail.write(offset, data, readAt)
-      for (const transaction of transactions) {
-        this.#pageOffset = -1
-        this.#capture(transaction, readAt, made)
-      }
+      for (const transaction of transactions) this.#capture(transaction, readAt, made)
       // Also padding: who reads a copy of the database goes to the file itself, up to the end of the last transaction.
       if (transactions.length > 0) {
         file.writeThrough(data, offset)
@@ -210,7 +205,7 @@ export class WalCapture {
       this.#tail.moveTo(transaction.end)
       return
     }
-    const pages = this.#pagesOf(header, transaction, readAt)
+    const pages = walPages(header, transaction, this.#committer.state, this.#files, readAt)
     const { salt1, salt2 } = header
     const wal = { offset: transaction.start, size: transaction.end.offset - transaction.start, salt1, salt2 }
     const captured = this.#committer.commit(pages, { wal, skipUnchanged: false, durable: false })
@@ -260,8 +255,7 @@ export class WalCapture {
     if (newest === undefined || !newest.provisional || transaction.pgnos.length !== 1) return false
     if (transaction.pgnos[0] !== newest.lastPgno || transaction.commit !== state.pageCount) return false
     if (this.#page.length !== header.pageSize) this.#page = Buffer.alloc(header.pageSize)
-    this.#pageOffset = transaction.start + FRAME_HEADER_SIZE
-    readAt(this.#page, this.#pageOffset)
+    readAt(this.#page, transaction.start + FRAME_HEADER_SIZE)
     return this.#matchesState(newest.lastPgno, this.#page)
   }
 
@@ -270,38 +264,6 @@ export class WalCapture {
     pageChecksum(sums, 0, pgno, page, 0, page.length)
     this.#committer.state.checksums.get(pgno, sums, 1)
     return sums[0] === sums[2] && sums[1] === sums[3]
-  }
-
-  #pagesOf(header: WalHeader, transaction: WalTransaction, readAt: ReadAt): TransactionPages {
-    const { pageSize } = header
-    const frames = lastFrames(transaction)
-    const logged = Uint32Array.from(frames, (frame) => frame.pgno)
-    const { state } = this.#committer
-    // A WAL of another page size, put beside the database: SQLite goes by the WAL, and then every page is a new one.
-    const known = pageSize === state.pageSize ? state.pageCount : 0
-    const pgnos = withGrowth(logged, known, transaction.commit, pageSize)
-    if (pgnos === logged) {
-      return {
-        pageSize,
-        pageCount: transaction.commit,
-        pgnos,
-        read: (i, into) => this.#readFrame(readAt, frames[i], into),
-      }
-    }
-    const byPgno = new Map(frames.map((frame) => [frame.pgno, frame]))
-    const read = (index: number, into: Uint8Array) => {
-      const pgno = pgnos[index] ?? 0
-      const frame = byPgno.get(pgno)
-      if (frame === undefined) readUnloggedPage(this.#files, readAt, transaction.start, pgno, into)
-      else this.#readFrame(readAt, frame, into)
-    }
-    return { pageSize, pageCount: transaction.commit, pgnos, read }
-  }
-
-  #readFrame(readAt: ReadAt, frame: WalPage | undefined, into: Uint8Array): void {
-    if (frame?.offset === this.#pageOffset) into.set(this.#page)
-    else if (frame === undefined || readAt(into, frame.offset) !== into.length)
-      throw new Error('a frame is not in the WAL')
   }
 
   #writeHeader(file: BackingFile, data: Uint8Array, offset: number): void {

@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { pageChecksum } from '../native.js'
 import type { BackingFile } from './backing-file.js'
 import type { Database } from './database.js'
-import { type LtxBody, openLtx } from './ltx-body.js'
+import { type LtxBody, readLtxSlowly } from './ltx-body.js'
 import { type Change, FLAG_HI } from './page-state.js'
 import { PageWriter } from './page-writer.js'
 
@@ -100,9 +100,8 @@ class PageSums {
 }
 
 /** Writes the pages of a snapshot, and gives what they make of a database without any. Throws a system error, or LtxError when one is missing. */
-async function writePages(body: LtxBody, file: BackingFile): Promise<Change> {
-  const { reader, close } = openLtx(body)
-  try {
+function writePages(body: LtxBody, file: BackingFile): Promise<Change> {
+  return readLtxSlowly(body, async (reader) => {
     const { pageSize, commit, maxTxid } = reader.header
     const turns = new Turns()
     const writer = new PageWriter((bytes, offset) => file.write(bytes, offset), pageSize, commit)
@@ -114,7 +113,5 @@ async function writePages(body: LtxBody, file: BackingFile): Promise<Change> {
     }
     writer.flush()
     return { pageSize, pageCount: commit, txid: maxTxid, ...sums.change }
-  } finally {
-    close()
-  }
+  })
 }

@@ -26,8 +26,17 @@ export function readLtx<T>(body: LtxBody, read: (reader: LtxReader) => T): T {
   }
 }
 
-/** The same for who reads it bit by bit, and closes it. The bytes must not change meanwhile. */
-export function openLtx(body: LtxBody): OpenLtxFile {
+/** The same for who waits while reading: done with it when it settles. The bytes must not change meanwhile. */
+export async function readLtxSlowly<T>(body: LtxBody, read: (reader: LtxReader) => Promise<T>): Promise<T> {
+  const { reader, close } = openLtx(body)
+  try {
+    return await read(reader)
+  } finally {
+    close()
+  }
+}
+
+function openLtx(body: LtxBody): OpenLtxFile {
   if ('path' in body) return openLtxFile(body.path, { verifyPostApply: false })
   if ('run' in body) return { reader: new LtxMerge(body.run.map(decoderOf)), close: () => {} }
   return { reader: decoderOf(body.bytes), close: () => {} }

@@ -11,7 +11,7 @@ export type Deed = 'write' | 'create' | 'remove' | 'rename' | { readonly size: n
 
 /** Who may change the databases: everybody on a primary, only the applier's process on a replica. A halt lock makes exceptions. */
 export class Access {
-  /** The one process that may write; undefined where all may. A thread of its own would have another id: it has none that writes. */
+  /** The one process that may write; undefined where all may. */
   onlyWriter: number | undefined
   /** On a primary, those that are another node's under the halt lock, with the process that writes what that node commits. */
   readonly #halted = new Map<Database, number>()
@@ -47,7 +47,7 @@ export class Access {
     if (!(file instanceof DatabaseFile)) return
     const { database, kind } = file
     const writer = this.#halted.get(database) ?? this.onlyWriter
-    if (writer === undefined || writer === pid) return
+    if (writer === undefined || writer === pid || isThreadOf(writer, pid)) return
     if (kind === 'shm' || (kind === 'wal' && deed === 'create')) return
     if (kind !== 'wal' && isUndo(database, writer)) return
     // A checkpoint changes nothing that anybody can see.
@@ -56,6 +56,11 @@ export class Access {
     this.#rejected(database.name, pid)
     throw new FuseError(constants.errno.EACCES)
   }
+}
+
+/** The kernel tells of the thread that asks; only the first of a process has its number. */
+function isThreadOf(process: number, thread: number): boolean {
+  return fs.existsSync(`/proc/${process}/task/${thread}`)
 }
 
 /** What SQLite does in a transaction, and nothing that has no journal or that would take the file itself away. */

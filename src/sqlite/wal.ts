@@ -119,6 +119,21 @@ export function encodeFrameHeader(into: Uint8Array, offset: number, frame: Frame
   view.setUint32(20, frame.s2)
 }
 
+/** Makes the frame at `offset` of `bytes`, which is there but for its commit field and checksum, the one after that of `state`, which is carried over it. */
+export function sealFrame(
+  state: Uint32Array,
+  header: WalHeader,
+  bytes: Uint8Array,
+  offset: number,
+  commit: number,
+): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + offset, FRAME_HEADER_SIZE)
+  view.setUint32(4, commit)
+  chainFrame(state, header, bytes, offset)
+  view.setUint32(16, state[0] ?? 0)
+  view.setUint32(20, state[1] ?? 0)
+}
+
 /**
  * Carries the running checksum `state` ([s1, s2]) over the frame (header and page) at `offset` of `bytes`.
  * Before the first frame, `state` is the header's s1 and s2; afterwards it is what the frame's checksum fields must hold.
