@@ -40,6 +40,7 @@ export interface LocalNodeOptions {
   readonly replicas: ConnectedReplicas
   readonly roles: LocalRoles
   readonly halts: HaltControl
+  readonly raiseSchemaCookie: (name: string) => Promise<void>
 }
 
 /** What this node is in its cluster. */
@@ -94,6 +95,7 @@ export class LocalNode implements NodeView {
         follow: (pace) => thread.ask({ kind: 'follow', pace }),
         freeze: (name) => thread.ask({ kind: 'freeze', name }),
         thaw: (freezeId) => thread.ask({ kind: 'thaw', freezeId }),
+        raiseSchemaCookie: options.raiseSchemaCookie,
       },
       ltxDir: (name) => databaseLayout(dataDir, name).ltxDir,
       recentBytes: RECENT_BYTES,

@@ -168,7 +168,11 @@ interface MountedParts {
 async function startCluster(config: Config, parts: MountedParts, log: Log): Promise<ClusterNode> {
   const { thread, identity, access } = parts
   const { openRoles } = await import('./open-roles.js')
-  const { roles, replicas, desk, holder } = await openRoles(config, { ...parts, access: await access.peers() }, log)
+  const { roles, followed, replicas, desk, holder } = await openRoles(
+    config,
+    { ...parts, access: await access.peers() },
+    log,
+  )
   const local = new LocalNode(thread, {
     nodeId: identity.nodeId,
     clusterId: () => identity.clusterId,
@@ -181,6 +185,7 @@ async function startCluster(config: Config, parts: MountedParts, log: Log): Prom
     replicas,
     roles,
     halts: desk,
+    raiseSchemaCookie: (name) => followed.raiseSchemaCookie(name),
   })
   const server = await startServer(config, local, access, log)
   addHaltMetrics(server.registry, desk, holder)

@@ -29,6 +29,7 @@ export interface RolesParts {
 
 export interface OpenedRoles extends Pick<RoleSwitch, 'desk' | 'holder'> {
   readonly roles: NodeRoles
+  readonly followed: Pick<RoleSwitch, 'raiseSchemaCookie'>
   readonly replicas: ConnectedReplicas
 }
 
@@ -96,7 +97,7 @@ export async function openRoles(
     access,
   }
   const roles: NodeRoles = new NodeRoles(leaser, followed, options, log)
-  return { roles, replicas, desk: followed.desk, holder: followed.holder }
+  return { roles, replicas, followed, desk: followed.desk, holder: followed.holder }
 }
 
 /** What the configuration calls it, else the host where it is. */

@@ -139,6 +139,21 @@ export class RoleSwitch {
     if (this.#late.size > 0) void this.#arrive(this.#late)
   }
 
+  /**
+   * Before a replica that knows other transactions of this database than this primary gets it as it is here: SQLite knows by the schema cookie
+   * alone whether the schema that a connection has read is still the schema, and both may have come to the same number. Never rejects.
+   */
+  async raiseSchemaCookie(name: string): Promise<void> {
+    try {
+      if (this.#serving === undefined || this.#late.has(name)) throw new Error(`${name} is not written here`)
+      await this.#applier.raiseSchemaCookie(name)
+    } catch (error) {
+      this.#parts.log.warn(
+        `cannot raise the schema cookie of ${name} for a replica that has other transactions: should the schema differ there, connections on it must be opened anew: ${describeError(error)}`,
+      )
+    }
+  }
+
   /** Has the late databases written by everybody once they have everything. Never rejects. */
   async #arrive(late: ReadonlySet<string>): Promise<void> {
     const { thread, log } = this.#parts

@@ -120,6 +120,11 @@ export class Applier {
     })
   }
 
+  /** See ReplicaDatabase. For a primary. */
+  async raiseSchemaCookie(name: string): Promise<void> {
+    await this.#inTurn(name, () => this.#send(this.#running(), { type: 'raiseSchemaCookie', database: name }))
+  }
+
   /** This node is the primary until `signal` is aborted, and may make transactions of its own. */
   lead(signal: AbortSignal): void {
     this.#kept.lead(signal)

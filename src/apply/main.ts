@@ -5,7 +5,7 @@ import { ReplicaDatabase } from './replica-database.js'
 
 /**
  * Entry of the applier process, which applies transactions through the mount: a process of its own, since a thread that waits for its own
- * process' mount could never be ended. It writes on its main thread alone, whose id is the process' own: by that the mount knows it.
+ * process' mount could never be ended.
  */
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as ApplierSettings
@@ -52,6 +52,7 @@ async function doneBy(command: ApplierCommand, database: ReplicaDatabase): Promi
   if (command.type === 'hold') await database.hold(command)
   else if (command.type === 'letGo') await database.letGo()
   else if (command.type === 'makeNoticed') await database.makeNoticed()
+  else if (command.type === 'raiseSchemaCookie') await database.raiseSchemaCookie()
   else {
     const isKept = await database.release()
     if (!isKept) databases.delete(command.database)

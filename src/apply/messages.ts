@@ -31,6 +31,7 @@ export type ApplierDeed =
   | { readonly type: 'release'; readonly database: string }
   /** See ReplicaDatabase. */
   | { readonly type: 'makeNoticed'; readonly database: string }
+  | { readonly type: 'raiseSchemaCookie'; readonly database: string }
   /**
    * Keep other writers out of a database, once those at work are done; at most so long they are waited for. `recover`: what one that died
    * has left in a rollback journal is undone first.

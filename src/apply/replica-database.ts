@@ -7,8 +7,9 @@ import { BusyError, DatabaseLocks, releasing, retry } from './database-locks.js'
 import { type DatabasePaths, databasePaths } from './database-paths.js'
 import { type HeldJournal, holdJournal } from './hold-journal.js'
 import { type Plan, planTransaction, writeAsLog, writeTransaction } from './rollback-write.js'
+import { raiseSchemaCookie } from './schema-cookie.js'
 import type { SeenVersion } from './seen-version.js'
-import { hasFrames, hasLog, isHot } from './side-files.js'
+import { hasFrames, hasLog, isHot, opensWithLog } from './side-files.js'
 import { type ApplyOptions, openSqlite } from './sqlite-connection.js'
 import { WalSession } from './wal-session.js'
 
@@ -17,6 +18,8 @@ const UPKEEP_MS = 1000
 const IDLE_MS = 60_000
 /** How long others are waited for in what is tried again, or must not keep a node from becoming the primary, milliseconds. */
 const BRIEF_MS = 500
+/** How long writers are waited for before the schema cookie is not raised, milliseconds: a replica waits for it. */
+const COOKIE_MS = 5000
 /** Each attempt after the first means that the database was recovered or changed its journal mode meanwhile. */
 const MAX_ATTEMPTS = 10
 /** As SQLite makes databases. */
@@ -104,6 +107,20 @@ export class ReplicaDatabase {
     })
   }
 
+  /**
+   * Before connections that know other transactions get this database: has them read the schema again, whatever they know. For a primary. Throws
+   * BusyError, SqliteError, and where the database is open here for another purpose.
+   */
+  raiseSchemaCookie(): Promise<void> {
+    return this.#inTurn(async () => {
+      const { database } = this.#paths
+      if (this.#held !== undefined || this.#session !== undefined)
+        throw new Error(`Cannot write to ${database}: it is held`)
+      if (fs.statSync(database, { throwIfNoEntry: false })?.size)
+        await raiseSchemaCookie(database, { ...this.#options, busyTimeoutMs: COOKIE_MS })
+    })
+  }
+
   /** Where nothing was ever applied nobody has cached what is not there. */
   async #hasUnnoticedLog(): Promise<boolean> {
     if (this.#session === undefined && (this.#seen === undefined || !hasFrames(this.#paths))) return false
@@ -154,7 +171,7 @@ export class ReplicaDatabase {
     const options = { ...this.#options, busyTimeoutMs: timeoutMs }
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       if (!fs.existsSync(this.#paths.database)) return
-      if (this.#hasLog()) {
+      if (opensWithLog(this.#paths)) {
         if (this.#held?.session !== undefined && this.#held.session === this.#session) return
         const session = await this.#openLog(timeoutMs)
         await session?.hold(timeoutMs)
@@ -200,22 +217,11 @@ export class ReplicaDatabase {
 
   /** The session of a database with a log; undefined for one without, or none at all. */
   async #openLog(busyTimeoutMs = this.#options.busyTimeoutMs): Promise<WalSession | undefined> {
-    if (this.#session === undefined && this.#hasLog()) {
+    if (this.#session === undefined && opensWithLog(this.#paths)) {
       this.#session = await WalSession.open(this.#paths, { ...this.#options, busyTimeoutMs }, this.#seen)
       this.#seen = this.#session?.seen
     }
     return this.#session
-  }
-
-  /** Whether SQLite would open the database with a log: one is there, or the header asks for it. An empty database has none. */
-  #hasLog(): boolean {
-    if (!fs.existsSync(this.#paths.database)) return false
-    const fd = fs.openSync(this.#paths.database, 'r')
-    try {
-      return fs.fstatSync(fd).size > 0 && hasLog(this.#paths, fd)
-    } finally {
-      fs.closeSync(fd)
-    }
   }
 
   /** Waits until nobody else has the database open: a log cannot change its page size. */

@@ -29,3 +29,14 @@ export function isHot(paths: DatabasePaths, database: number): boolean {
     fs.closeSync(fd)
   }
 }
+
+/** Whether SQLite would open the database with a log: one is there, or the header asks for it. An empty database has none. */
+export function opensWithLog(paths: DatabasePaths): boolean {
+  if (!fs.existsSync(paths.database)) return false
+  const fd = fs.openSync(paths.database, 'r')
+  try {
+    return fs.fstatSync(fd).size > 0 && hasLog(paths, fd)
+  } finally {
+    fs.closeSync(fd)
+  }
+}

@@ -38,7 +38,12 @@ function read(connection: Sqlite.Database, synchronous: string): boolean {
     connection.pragma('schema_version')
     return true
   } catch (error) {
-    if (error instanceof Sqlite.SqliteError && error.code.startsWith('SQLITE_BUSY')) return false
+    if (isBusy(error)) return false
     throw error
   }
+}
+
+/** Whether somebody else has the database locked. */
+export function isBusy(error: unknown): boolean {
+  return error instanceof Sqlite.SqliteError && error.code.startsWith('SQLITE_BUSY')
 }

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { type LtxSummary, readLtxSummary } from '../db/ltx-file.js'
 import type { FrozenPages } from '../db/page-freeze.js'
 import { decodeHeader } from '../ltx/header.js'
-import { formatLtxName, type Position, parseLtxName } from '../ltx/names.js'
+import { formatLtxName, formatPosition, type Position, parseLtxName } from '../ltx/names.js'
 import { decodeTrailer, TRAILER_SIZE } from '../ltx/trailer.js'
 import type { FollowPace } from '../store/commit-feed.js'
 import { RecentTransactions, type Transaction } from './recent.js'
@@ -16,6 +16,8 @@ export interface DatabaseOwner {
   follow(pace: FollowPace): Promise<void>
   freeze(name: string): Promise<{ readonly freezeId: number; readonly pages: FrozenPages } | undefined>
   thaw(freezeId: number): Promise<void>
+  /** Has connections read the schema of a database again, whatever they know of it. */
+  raiseSchemaCookie(name: string): Promise<void>
 }
 
 export interface OwnedDatabase {
@@ -48,6 +50,8 @@ export class LocalSource implements Source {
   readonly #highWaters = new Map<string, bigint>()
   /** By database, up to which TXID a file cannot be read. */
   readonly #avoided = new Map<string, bigint>()
+  /** By database, for which position its schema cookie was raised last. */
+  readonly #raised = new Map<string, string>()
   readonly #listeners = new Set<(name: string, transaction: Transaction) => void>()
   /** By how soon they want to hear of transactions. */
   readonly #followers = { promptly: 0, eventually: 0 }
@@ -136,6 +140,13 @@ export class LocalSource implements Source {
 
   avoidFiles(name: string, txid: bigint): void {
     this.#avoided.set(name, txid)
+  }
+
+  async prepareFor(name: string, at: Position): Promise<void> {
+    const position = formatPosition(at)
+    if (this.#raised.get(name) === position) return
+    await this.#options.owner.raiseSchemaCookie(name)
+    this.#raised.set(name, position)
   }
 
   async snapshot(name: string): Promise<HeldSnapshot | undefined> {

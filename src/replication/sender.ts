@@ -190,6 +190,8 @@ class Sender {
       this.#source.avoidFiles(name, current.txid)
       throw error
     }
+    const has = this.#replica.get(name) ?? START
+    if (has.txid > 0n && current.pageSize > 0) yield* this.#meanwhile(this.#source.prepareFor(name, has), () => {})
     return yield* this.#sendSnapshot(name, current)
   }
 

@@ -21,6 +21,8 @@ export interface Source {
   transaction(name: string, minTxid: bigint): Promise<Transaction | undefined>
   /** One of the files of a database up to this TXID cannot be read: from now on there are none, and what needs them gets a snapshot. */
   avoidFiles(name: string, txid: bigint): void
+  /** Before a replica that stands at a position of which nothing is known here gets a snapshot: its connections may know another schema. */
+  prepareFor(name: string, at: Position): Promise<void>
   /** Undefined where the database has no pages. Rejects when it cannot be taken. */
   snapshot(name: string): Promise<HeldSnapshot | undefined>
 }

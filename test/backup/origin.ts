@@ -44,7 +44,13 @@ export class Origin {
     this.#t = t
     this.#source = new LocalSource({
       nodeId: 1n,
-      owner: { status: async () => [], follow: async () => {}, freeze: () => this.#freeze(), thaw: async () => {} },
+      owner: {
+        status: async () => [],
+        follow: async () => {},
+        freeze: () => this.#freeze(),
+        thaw: async () => {},
+        raiseSchemaCookie: async () => {},
+      },
       ltxDir: () => path.join(directory, 'ltx'),
       recentBytes: 0,
       lingerMs: 1,

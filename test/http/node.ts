@@ -88,6 +88,7 @@ export function testNode(snapshotTimeoutMs = 0): TestNode {
         return () => listeners.delete(listener)
       },
       transaction: async (name, minTxid) => files.get(`${name} ${minTxid}`),
+      prepareFor: async () => {},
       snapshot: (name) => node.snapshot(name),
       avoidFiles: () => {},
       highWaters: new Map(),

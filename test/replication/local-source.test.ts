@@ -30,6 +30,15 @@ class Owner {
 
   async thaw(): Promise<void> {}
 
+  readonly raised: string[] = []
+  /** Refused as long as it is there. */
+  refusal: Error | undefined
+
+  async raiseSchemaCookie(name: string): Promise<void> {
+    this.raised.push(name)
+    if (this.refusal !== undefined) throw this.refusal
+  }
+
   /** Answers the oldest question that has none, once it was asked. */
   async answer(error?: Error): Promise<void> {
     const { resolve, reject } = await eventually('a question', WAIT_MS, async () => this.#answers.shift())
@@ -132,3 +141,21 @@ t.test('files that are to be avoided are not there; what is in memory, and what 
   t.strictSame(await found(), [true, true, false])
   source.close()
 })
+
+t.test(
+  'before a replica with other transactions gets a snapshot the schema cookie is raised, once for where it stands',
+  async (t) => {
+    const owner = new Owner()
+    const source = sourceOf(owner)
+    const at = (txid: bigint) => ({ txid, checksum: 7n })
+    owner.refusal = new Error('locked')
+    await t.rejects(source.prepareFor('a', at(5n)), { message: 'locked' })
+    owner.refusal = undefined
+    await source.prepareFor('a', at(5n))
+    await source.prepareFor('a', at(5n))
+    t.strictSame(owner.raised, ['a', 'a'], 'again after a refusal, not after that')
+    await source.prepareFor('b', at(5n))
+    await source.prepareFor('a', at(6n))
+    t.strictSame(owner.raised, ['a', 'a', 'b', 'a'])
+  },
+)

@@ -25,6 +25,7 @@ function sourceOf(databases: Map<string, SourcePosition>, busy: string): Source 
     positions: () => databases,
     subscribe: () => () => {},
     avoidFiles: () => {},
+    prepareFor: async () => {},
     snapshot: async () => undefined,
     highWaters: new Map([['calm.db', 7n]]),
     transaction: async (name, minTxid) => {
@@ -174,4 +175,29 @@ t.test('while a snapshot takes long a replica hears of its primary; one that has
   taken({ pages, release })
   await setImmediate()
   t.ok(isReleased)
+})
+
+t.test('the source is told of a replica that has other transactions, before it gets a snapshot', async (t) => {
+  const current = { ...position(7n), pageSize: 4096 }
+  const ahead = { txid: 9n, checksum: 1n }
+  const other = { txid: 7n, checksum: 1n }
+  for (const [at, told] of [
+    [ahead, true],
+    [other, true],
+    [undefined, false],
+  ] as const) {
+    const asked: unknown[] = []
+    const source: Source = {
+      ...sourceOf(new Map([['a.db', current]]), ''),
+      prepareFor: async (...given) => void asked.push(given),
+      snapshot: async (name) => {
+        asked.push(name)
+        throw new Error('no snapshot')
+      },
+    }
+    const positions = new Map(at === undefined ? [] : [['a.db', at]])
+    const stream = sendStream(source, positions, optionsOf(positions, new AbortController().signal))
+    await t.rejects(stream.next(), { message: 'no snapshot' })
+    t.strictSame(asked, told ? [['a.db', at], 'a.db'] : ['a.db'])
+  }
 })
