@@ -25,8 +25,8 @@ temporary files (set TMPDIR to choose the disk).`
 /** Of the database that a replica fetches, bytes. */
 const REPLICATED_BYTES = { quick: 500e6, full: 1e9 }
 const TIMINGS = {
-  quick: { rounds: 5, seconds: 0.6, idleSeconds: 4 },
-  full: { rounds: 9, seconds: 3, idleSeconds: 20 },
+  quick: { rounds: 5, seconds: 0.6, idleSeconds: 4, settleSeconds: 1 },
+  full: { rounds: 9, seconds: 3, idleSeconds: 20, settleSeconds: 30 },
 }
 
 /** The command line of the benchmarks. Throws what is wrong with it. @param {string[]} args */

@@ -5,7 +5,6 @@ import { setTimeout as delay } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 
 const DATABASES = 100
-const SETTLE_MS = 1_000
 const LTX_TIMEOUT_MS = 60_000
 const TICK_MS = 10 // USER_HZ is 100 on every Linux port Node runs on
 
@@ -16,18 +15,19 @@ const TICK_MS = 10 // USER_HZ is 100 on every Linux port Node runs on
  * It has nothing to do once every transaction is in an LTX file, which takes as long as the disk needs for some hundred new files.
  *
  * @param {{ mountPath: string, dataPath: string, pid: number }} mount
- * @param {{ seconds: number, signal: AbortSignal }} options how long to watch the idle daemon
+ * @param {{ seconds: number, settleSeconds: number, signal: AbortSignal }} options how long to watch the idle daemon, and how long before that it
+ *   has had nothing to do: V8 gives memory back once that has lasted for some 20 seconds
  */
-export async function measureFootprint({ mountPath, dataPath, pid }, { seconds, signal }) {
+export async function measureFootprint({ mountPath, dataPath, pid }, { seconds, settleSeconds, signal }) {
   const databases = Array.from({ length: DATABASES }, (_, index) => smallDatabase(mountPath, index))
   try {
     for (let index = 0; index < DATABASES; index++) await newestLtxFile(mountPath, dataPath, nameOf(index), signal)
-    await delay(SETTLE_MS, undefined, { signal })
+    await delay(settleSeconds * 1000, undefined, { signal })
     const residentBytes = await residentMemory(pid)
     const before = await cpuTimeMs(pid)
     await delay(seconds * 1000, undefined, { signal })
     const idleCpuPercent = (100 * ((await cpuTimeMs(pid)) - before)) / (seconds * 1000)
-    return { databases: DATABASES, residentBytes, idleCpuPercent, idleSeconds: seconds }
+    return { databases: DATABASES, residentBytes, idleCpuPercent, idleSeconds: seconds, settleSeconds }
   } finally {
     for (const db of databases) db.close()
   }

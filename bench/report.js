@@ -49,11 +49,11 @@ export function workloadTable(summaries, directories) {
 }
 
 /** @param {Awaited<ReturnType<typeof import('./footprint.js').measureFootprint>>} footprint */
-export function footprintText({ databases, residentBytes, idleCpuPercent, idleSeconds }) {
+export function footprintText({ databases, residentBytes, idleCpuPercent, idleSeconds, settleSeconds }) {
   const megabytes = (residentBytes / 1e6).toFixed(0)
   return [
     `idle litefs with ${databases} small databases open:`,
-    `  resident memory ${megabytes} MB (goal: at most 90 MB)`,
+    `  resident memory ${megabytes} MB after ${settleSeconds} s (goal: at most 90 MB)`,
     `  CPU ${idleCpuPercent.toFixed(1)} % of one core over ${idleSeconds} s (goal: 0 %)`,
   ].join('\n')
 }

@@ -151,7 +151,8 @@ async function benchUsual(options, cleanups, signal) {
 }
 
 async function benchFootprint(mount, timing, signal) {
-  const footprint = await measureFootprint(mount, { seconds: timing.idleSeconds, signal })
+  const { idleSeconds: seconds, settleSeconds } = timing
+  const footprint = await measureFootprint(mount, { seconds, settleSeconds, signal })
   console.log(`${footprintText(footprint)}\n`)
   return footprint
 }

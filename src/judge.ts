@@ -5,6 +5,7 @@ import type { Peers } from './lease/known-peers.js'
 import type { Lease, NodeInfo } from './lease/leaser.js'
 import type { Term } from './lease/role-terms.js'
 import { describeError, type Log } from './log.js'
+import { isCredible } from './store/epoch.js'
 
 export interface JudgeParts {
   /** Lead, however far others are (lease.allow-stale-promotion). */
@@ -63,6 +64,10 @@ export class Judge {
       }
       const { value } = answer
       if (value.clusterId !== undefined && value.clusterId !== clusterId()) continue
+      if (!isCredible(value.epoch, term.epoch)) {
+        log.warn(`${peer.hostname} is not believed: the epoch that it names, ${value.epoch}, cannot be right`)
+        continue
+      }
       if (value.epoch > term.epoch) {
         epoch.remember(value.epoch)
         return `${peer.hostname} has heard of a later lease (epoch ${value.epoch}) than this one (${term.epoch})`

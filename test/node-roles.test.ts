@@ -96,8 +96,9 @@ function nodeAt(
   return new NodeRoles(forgetful, still, options, log)
 }
 
-async function peerOf(change: TestNode['change']): Promise<NodeInfo> {
+async function peerOf(change: TestNode['change'], heard = 3n): Promise<NodeInfo> {
   const node = testNode()
+  node.heard = heard
   node.change = change
   const { url } = await serve(node)
   return { hostname: 'peer', advertiseUrl: url, nodeId: 'BB' }
@@ -191,6 +192,11 @@ t.test(
     const roles = nodeAt(t, 8n)
     t.match(await judged(roles, [DEAD, peer], 2n), /heard of a later lease \(epoch 3\)/)
     t.equal(roles.epoch.highest, 3n, 'and the next lease is to be above that')
+    warnings.length = 0
+    const liar = await peerOf(async () => {}, 10n ** 19n - 1n)
+    t.equal(await judged(roles, [liar]), undefined)
+    t.match(warnings, [/^peer is not believed: the epoch that it names, 9999999999999999999, cannot be right/])
+    t.equal(roles.epoch.highest, 3n)
   },
 )
 

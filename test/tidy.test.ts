@@ -55,7 +55,7 @@ const importTable: Record<string, string[]> = {
   halt: ['aborted-after', 'apply', 'fence', 'fuse', 'http', 'replication', 'mount', 'db', 'ltx', 'monotonic', 'log'],
   'role-switch': ['halt', 'replica', 'apply', 'fence', 'open-writes', 'lease', 'http', 'replication', 'mount', 'log'],
   successor: ['lease', 'replication', 'monotonic', 'log'],
-  judge: ['lease', 'http', 'log'],
+  judge: ['lease', 'http', 'store', 'log'],
   'expected-peers': ['http', 'store', 'monotonic'],
   'node-roles': ['judge', 'expected-peers', 'successor', 'role-switch', 'lease', 'http', 'replication', 'store', 'log'],
   'local-node': ['mount', 'http', 'replication', 'import', 'db', 'ltx'],

@@ -13,9 +13,9 @@ const NOTHING = { position: undefined, isAside: false, isKept: false }
 const ending = new AbortController()
 const databases = new Map<string, ReplicaDatabase>()
 
-/** To nobody, once the node has hung up. */
+/** To nobody, once the node has hung up: that is heard of, too. */
 function report(message: ApplierReport): void {
-  if (process.connected) process.send?.(message)
+  if (process.connected) process.send?.(message, () => {})
 }
 
 /** Only what Node makes itself arrives as an error: SQLite's would be an object without a message. */

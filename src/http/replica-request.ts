@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { isCredible } from '../store/epoch.js'
 import { RequestError } from './answers.js'
 import type { NodeView } from './node-view.js'
 import { EPOCH_HEADER, parseEpoch } from './stream-headers.js'
@@ -17,6 +18,12 @@ export function replicaOf(request: FastifyRequest, view: NodeView, what: string)
   if (serving === undefined) throw new RequestError(503, `Cannot ${what}: this node is not the primary`)
   const heard = parseEpoch(request.headers[EPOCH_HEADER])
   if (serving.epoch !== undefined && heard !== undefined && heard > serving.epoch) {
+    if (!isCredible(heard, serving.epoch)) {
+      throw new RequestError(
+        400,
+        `Cannot ${what}: the replica's Litefs-Epoch, ${heard}, cannot be right where this lease's is ${serving.epoch}`,
+      )
+    }
     view.heardOf(heard)
     throw new RequestError(
       503,

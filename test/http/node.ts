@@ -17,6 +17,8 @@ export interface TestNode {
   isPrimary: boolean
   notReady: string | undefined
   epoch: bigint | undefined
+  /** The highest epoch that it says it has heard of. */
+  heard: bigint
   readonly heardOf: bigint[]
   readonly roleListeners: Set<() => void>
   change: (what: string) => Promise<void>
@@ -36,6 +38,7 @@ export function testNode(snapshotTimeoutMs = 0): TestNode {
     isPrimary: true,
     notReady: undefined,
     epoch: undefined,
+    heard: 3n,
     heardOf: [],
     roleListeners,
     change: async () => {},
@@ -54,7 +57,11 @@ export function testNode(snapshotTimeoutMs = 0): TestNode {
       handOff: (nodeId) => node.change(`hand off to ${nodeId}`),
       demote: () => node.change('demote'),
       takeLease: (id) => node.change(`take ${id}`),
-      standing: async () => ({ isSynced: true, epoch: 3n, positions: new Map([['a.db', { txid: 7n, checksum: 9n }]]) }),
+      standing: async () => ({
+        isSynced: true,
+        epoch: node.heard,
+        positions: new Map([['a.db', { txid: 7n, checksum: 9n }]]),
+      }),
       onPrimaryChange: (listener) => {
         roleListeners.add(listener)
         return () => roleListeners.delete(listener)

@@ -62,6 +62,7 @@ t.test('an epoch goes with each stream, and a replica that has heard of a later 
   t.strictSame(await ask('5'), { status: 200, epoch: '5', body: '' })
   t.strictSame(await ask(undefined), { status: 200, epoch: '5', body: '' }, 'LiteFS says none')
   t.match(await ask('6'), { status: 503, body: /later lease/ })
+  t.match(await ask('9999999999999999999'), { status: 400, body: /Litefs-Epoch, 9999999999999999999, cannot be right/ })
   t.strictSame(node.heardOf, [6n])
 })
 
