@@ -7,6 +7,7 @@ export class Report {
   #errors = { disk: 0, mount: 0 }
   #seconds = { disk: 0, mount: 0 }
   #survivors = { equal: 0, hot: 0, dropped: 0, spoiled: 0, noDatabase: 0, different: 0 }
+  #followed = { equal: 0, unreadable: 0, different: 0 }
   #warnings = 0
   #complaints = 0
 
@@ -30,6 +31,15 @@ export class Report {
     this.#readLog(name, log)
   }
 
+  /** The replica was compared with the mount; `log` is what it printed meanwhile. @param {import('./replica.js').Followed} followed */
+  followed(name, { equal, unreadable, different }, log) {
+    this.#followed.equal += equal
+    this.#followed.unreadable += unreadable
+    this.#followed.different += different.length
+    for (const { name: database, reason } of different) console.log(`${name}: database ${database}: ${reason}`)
+    this.#readLog(name, log)
+  }
+
   /** The daemon that served these files was asked to stop. */
   stopped(names, code, log) {
     if (code !== 0) this.#complain(names, `litefs ended with code ${code}`)
@@ -50,6 +60,11 @@ export class Report {
     console.log(
       `  on the mount  ${place('mount')}; litefs logged ${this.#complaints} errors, ${this.#warnings} warnings`,
     )
+    const followed = this.#followed
+    if (followed.equal + followed.unreadable + followed.different > 0)
+      console.log(
+        `databases on the replica: ${followed.equal} equal to the primary's, ${followed.different} not; ${followed.unreadable} that the primary itself cannot read`,
+      )
     const { equal, hot, dropped, spoiled, noDatabase, different } = this.#survivors
     console.log(
       `databases left on the mount: ${equal + hot + different} compared, ${different} differ from what their LTX files make`,
@@ -57,7 +72,7 @@ export class Report {
     console.log(
       `  ${hot} of them with a hot journal; not compared: ${dropped} dropped, ${spoiled} spoiled on purpose, ${noDatabase} files that never were databases`,
     )
-    return this.#differing === 0 && different === 0 && this.#complaints === 0
+    return this.#differing === 0 && different + followed.different === 0 && this.#complaints === 0
   }
 
   #readLog(names, text) {

@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util'
 import { removeDirectory, startMount } from '../../bench/mount.js'
 import { killAll } from './child.js'
 import { pythonSuite } from './python-suite.js'
+import { Follower } from './replica.js'
 import { Report } from './report.js'
 import { sqliteSuite } from './sqlite-suite.js'
 import { compareSurvivors } from './survivors.js'
@@ -15,6 +16,7 @@ import { compareSurvivors } from './survivors.js'
 const usage = `node test/suites/run.js [options] [PATTERN...]     e.g. 'wal*.test'
   --suite=NAME       a suite of SQLite's permutations.test: veryquick (default), full, wal, exclusive, ...
   --python           Python's test_sqlite3 instead
+  --replica          with a replica of each mount, compared with it after each test file
   --quick            a short list, a minute
   --jobs=N           mounts, and tests, at the same time; as many as there are cores
   --batch=N          test files, in directories of their own, for one mount; 1 runs each in the root of a fresh mount
@@ -25,6 +27,7 @@ const { values: options, positionals: patterns } = parseArgs({
   options: {
     suite: { type: 'string', default: 'veryquick' },
     python: { type: 'boolean', default: false },
+    replica: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
     jobs: { type: 'string', default: String(os.availableParallelism()) },
     batch: { type: 'string', default: '50' },
@@ -77,13 +80,11 @@ async function runBatch(suite, names, scratch, report) {
   // Only root's mount needs to let others in: whoever is not root runs the tests himself.
   const fuse = { 'allow-other': process.getuid() === 0 }
   const mount = await startMount(base, { fuse, data: { retention: '240h' } })
-  let read = 0
-  const newOutput = () => {
-    const text = mount.output.text().slice(read)
-    read += text.length
-    return text
-  }
+  const newOutput = reader(mount.output)
+  let follower
   try {
+    follower = options.replica ? await Follower.start(base, mount) : undefined
+    const newReplicaOutput = follower && reader(follower.output)
     for (const name of names) {
       if (stopped) return
       const stem = path.basename(name, '.test')
@@ -94,13 +95,30 @@ async function runBatch(suite, names, scratch, report) {
       await rm(path.join(base, `disk-${stem}`), { recursive: true })
       if (stopped) return
       report.tested(name, onDisk, onMount, newOutput())
+      if (follower) report.followed(name, await follower.compare(), newReplicaOutput())
+    }
+    if (follower) {
+      const { code, survivors } = await follower.close()
+      report.stopped(names, code, newReplicaOutput())
+      report.survived(names, survivors)
     }
     const code = await mount.stop()
     report.stopped(names, code, newOutput())
     report.survived(names, await compareSurvivors(mount.dataPath, base))
   } finally {
+    await follower?.stop()
     await mount.stop()
     await removeDirectory(base)
+  }
+}
+
+/** Gives what was printed since the last call. */
+function reader(output) {
+  let read = 0
+  return () => {
+    const text = output.text().slice(read)
+    read += text.length
+    return text
   }
 }
 
