@@ -234,8 +234,8 @@ export class Questions {
 
   async #freeze(name: string): Promise<Answers['freeze']> {
     const database = this.#store.get(name)
-    if (database === undefined || database.state.pageCount === 0) return undefined
-    const freeze = await this.#store.freeze(database)
+    const freeze = database && (await this.#store.freeze(database))
+    if (database === undefined || freeze === undefined) return undefined
     const freezeId = ++this.#lastFreezeId
     this.#freezes.set(freezeId, { database, freeze })
     return { freezeId, pages: freeze.pages }

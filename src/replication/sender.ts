@@ -174,14 +174,16 @@ class Sender {
         const at = known(this.#replica.get(name) ?? START, current)
         if (at.txid === current.txid) break
         const after = yield* this.#next(name, at, current)
+        // Of what is to come the source tells.
+        if (after === undefined) break
         this.#replica.set(name, after)
         this.#options.replica.complete(name, after.txid)
       }
     }
   }
 
-  /** Sends what follows `at`, or everything, and returns where that leads. */
-  async *#next(name: string, at: Position, current: SourcePosition): AsyncGenerator<Buffer, Position> {
+  /** Sends what follows `at`, or everything, and returns where that leads; undefined where nothing can be sent yet. */
+  async *#next(name: string, at: Position, current: SourcePosition): AsyncGenerator<Buffer, Position | undefined> {
     try {
       const next = at.txid === 0n ? undefined : await this.#source.transaction(name, at.txid + 1n)
       if (next?.preApplyChecksum === at.checksum) return yield* this.#sendFiles(name, next)
@@ -192,7 +194,7 @@ class Sender {
     }
     const has = this.#replica.get(name) ?? START
     if (has.txid > 0n && current.pageSize > 0) yield* this.#meanwhile(this.#source.prepareFor(name, has), () => {})
-    return yield* this.#sendSnapshot(name, current)
+    return yield* this.#sendSnapshot(name)
   }
 
   async *#sendFiles(name: string, next: Transaction): AsyncGenerator<Buffer, Position> {
@@ -218,10 +220,14 @@ class Sender {
     return run
   }
 
-  async *#sendSnapshot(name: string, current: SourcePosition): AsyncGenerator<Buffer, Position> {
+  async *#sendSnapshot(name: string): AsyncGenerator<Buffer, Position | undefined> {
     const held = yield* this.#meanwhile(this.#source.snapshot(name), (late) => late?.release())
+    const current = this.#source.positions().get(name)
     try {
-      const position = held?.pages.position ?? { txid: current.txid, checksum: CHECKSUM_FLAG }
+      if (current === undefined) return undefined
+      // Dropped, but that is not durable yet, and may be followed by anything.
+      if (held === undefined && current.checksum !== CHECKSUM_FLAG) return undefined
+      const position = held?.pages.position ?? current
       this.#options.replica.snapshot(name, position.txid)
       this.#options.onFrame(name, 'ltx:snapshot')
       const bytes = snapshotBytes(held, this.#snapshotHeader(held, current), this.#options)

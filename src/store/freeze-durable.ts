@@ -17,14 +17,16 @@ const UNFINISHED_LIMIT_MS = 30_000
 
 /**
  * Freezes a database where its content is that of a position, and resolves once nothing can take that position back; begins again where
- * something did. Rejects when the database file is full of an unfinished transaction for too long; throws a system error.
+ * something did; to undefined where the database is dropped. Rejects when the database file is full of an unfinished transaction for too long;
+ * throws a system error.
  */
-export async function freezeDurable(database: Database, parts: FreezeParts): Promise<PageFreeze> {
+export async function freezeDurable(database: Database, parts: FreezeParts): Promise<PageFreeze | undefined> {
   const start = performance.now()
   for (;;) {
     // Whose writer has died before anybody could see it may stay unseen for as long as nobody else writes.
     const isUnseen = await parts.settle()
-    const { undoCount } = database.committer
+    const { undoCount, state } = database.committer
+    if (state.pageCount === 0) return undefined
     const freeze = database.freeze((error) => parts.onFailure(error), { isUnseen })
     if (freeze !== undefined && (await isFinal(database, freeze, undoCount, parts))) return freeze
     if (freeze !== undefined) database.freezes.end(freeze)

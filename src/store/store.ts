@@ -254,7 +254,7 @@ export class Store {
   }
 
   /** Keeps a database, as it is at a position that is final and durable, for a reader. Rejects when a transaction goes on for too long. */
-  freeze(database: Database): Promise<PageFreeze> {
+  freeze(database: Database): Promise<PageFreeze | undefined> {
     return freezeDurable(database, {
       durableTxid: () => this.feed.durablePosition(database).txid,
       settle: () => this.settle(database),

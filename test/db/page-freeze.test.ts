@@ -3,6 +3,7 @@ import path from 'node:path'
 import t from 'tap'
 import type { Database } from '../../src/db/database.js'
 import { readFrozenPages } from '../../src/db/frozen-pages.js'
+import { freezeDurable } from '../../src/store/freeze-durable.js'
 import { testDirectory } from './crash-points.js'
 import { loadTrace, PlainDirectory, TracedNode } from './traced-writes.js'
 
@@ -42,3 +43,17 @@ for (const trace of TRACES) {
     await node.close()
   })
 }
+
+t.test('a database that is dropped while one waits for its last transaction is none', async (t) => {
+  const node = await TracedNode.open(path.join(testDirectory(t), 'node'))
+  for (const call of loadTrace('delete')) node.do(call)
+  const database = [...node.databases.values()].find(({ state }) => state.pageCount > 0)
+  if (database === undefined) throw new Error('the trace leaves one')
+  const settle = async () => {
+    if (database.state.pageCount > 0) database.remove('database')
+    return false
+  }
+  const parts = { durableTxid: () => database.state.txid, settle, onFailure: () => {} }
+  t.equal(await freezeDurable(database, parts), undefined)
+  await node.close()
+})

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import type { FrozenPages } from '../../src/db/page-freeze.js'
+import { CHECKSUM_FLAG } from '../../src/ltx/checksum.js'
 import { decodeHeader } from '../../src/ltx/header.js'
 import type { Position } from '../../src/ltx/names.js'
 import { ConnectedReplica } from '../../src/replication/connected-replicas.js'
@@ -201,3 +202,40 @@ t.test('the source is told of a replica that has other transactions, before it g
     t.strictSame(asked, told ? [['a.db', at], 'a.db'] : ['a.db'])
   }
 })
+
+t.test(
+  'a database that is dropped while its snapshot is asked for: nothing is sent of it before the source tells',
+  async (t) => {
+    const databases = new Map([['a.db', position(7n)]])
+    let tell: (name: string) => void = () => {}
+    let asked = 0
+    const source: Source = {
+      ...sourceOf(databases, ''),
+      highWaters: new Map(),
+      subscribe: (listener) => {
+        tell = (name) => listener(name, undefined as never)
+        return () => {}
+      },
+      snapshot: async () => {
+        asked++
+        return undefined
+      },
+    }
+    const stream = sendStream(source, new Map(), {
+      ...optionsOf(new Map(), new AbortController().signal),
+      heartbeatMs: 1,
+    })
+    const decoder = new FrameDecoder()
+    const next = async () => [...decoder.push((await stream.next()).value ?? Buffer.alloc(0))]
+    for (let n = 0; n < 3; n++) t.match(await next(), [{ type: 'heartbeat' }])
+    t.equal(asked, 1)
+    databases.set('a.db', { ...position(8n), checksum: CHECKSUM_FLAG })
+    tell('a.db')
+    const items = [...(await next()), ...(await next())].filter(({ type }) => type !== 'heartbeat')
+    t.match(items, [{ type: 'ltx', name: 'a.db' }, { type: 'data' }, { type: 'dataEnd' }, { type: 'ready' }])
+    const [, data] = items
+    const header = decodeHeader((data as { bytes: Buffer }).bytes)
+    t.match(header, { minTxid: 1n, maxTxid: 8n, commit: 0 })
+    await stream.return()
+  },
+)
