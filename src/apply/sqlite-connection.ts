@@ -1,6 +1,9 @@
 import Sqlite from 'better-sqlite3'
 import { retry } from './database-locks.js'
 
+/** With the longest of the names that go with it, `-journal`: MAX_PATHNAME of SQLite's os_unix.c. */
+const MAX_PATH_BYTES = 512 - 8
+
 /** How transactions are applied. */
 export interface ApplyOptions {
   /** Wait for the disk where SQLite's default settings would. Not needed where the LTX files survive a power cut, and can be applied again. */
@@ -13,10 +16,10 @@ export interface ApplyOptions {
 
 /**
  * Opens a database and begins to read it, so that SQLite recovers what a writer that died left: a hot journal, a wal-index.
- * Throws BusyError, or SqliteError when it is no database.
+ * Throws BusyError, an error that says why it cannot be opened, or SqliteError when it is no database.
  */
 export async function openSqlite(file: string, options: ApplyOptions): Promise<Sqlite.Database> {
-  const connection = new Sqlite(file, { fileMustExist: true, timeout: 0 })
+  const connection = open(file)
   try {
     await retry(
       () => read(connection, options.sync ? 'NORMAL' : 'OFF'),
@@ -28,6 +31,18 @@ export async function openSqlite(file: string, options: ApplyOptions): Promise<S
   } catch (error) {
     connection.close()
     throw error
+  }
+}
+
+function open(file: string): Sqlite.Database {
+  try {
+    return new Sqlite(file, { fileMustExist: true, timeout: 0 })
+  } catch (cause) {
+    const isLong = Buffer.byteLength(file) > MAX_PATH_BYTES
+    const remedy = isLong
+      ? `; SQLite opens no path of more than ${MAX_PATH_BYTES} bytes: choose a shorter fuse.dir`
+      : ''
+    throw new Error(`Cannot open ${file} with SQLite: ${(cause as Error).message}${remedy}`, { cause })
   }
 }
 

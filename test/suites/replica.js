@@ -1,9 +1,7 @@
 // A replica of the mount that a suite runs on, compared with it after each test file.
 import { createHash } from 'node:crypto'
-import { mkdir } from 'node:fs/promises'
-import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { startReplica } from '../../bench/mount.js'
+import { removeDirectory, startReplica } from '../../bench/mount.js'
 import { compareSurvivors } from './survivors.js'
 
 const CATCH_UP_MS = 120_000
@@ -24,10 +22,8 @@ export class Follower {
     this.#base = base
   }
 
-  /** Below the directory `base`. */
-  static async start(base, primary) {
-    const directory = path.join(base, 'replica')
-    await mkdir(directory)
+  /** Below an empty directory, whose name is no longer than the primary's: suites have paths as long as SQLite allows. */
+  static async start(directory, primary) {
     return new Follower(primary, await startReplica(directory, primary.url, { data: { retention: '240h' } }), directory)
   }
 
@@ -65,8 +61,10 @@ export class Follower {
     return { code, survivors: await compareSurvivors(this.#replica.dataPath, this.#base) }
   }
 
-  stop() {
-    return this.#replica.stop()
+  /** A second call does nothing. */
+  async end() {
+    await this.#replica.stop()
+    await removeDirectory(this.#base)
   }
 
   /** The databases in which it has not. One that is dropped has to go there, too. */

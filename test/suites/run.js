@@ -76,14 +76,14 @@ function take(queue) {
 }
 
 async function runBatch(suite, names, scratch, report) {
-  const base = await openDirectory(await mkdtemp(path.join(scratch, 'mount-')))
+  const base = await newDirectory(scratch)
   // Only root's mount needs to let others in: whoever is not root runs the tests himself.
   const fuse = { 'allow-other': process.getuid() === 0 }
   const mount = await startMount(base, { fuse, data: { retention: '240h' } })
   const newOutput = reader(mount.output)
   let follower
   try {
-    follower = options.replica ? await Follower.start(base, mount) : undefined
+    follower = options.replica ? await Follower.start(await newDirectory(scratch), mount) : undefined
     const newReplicaOutput = follower && reader(follower.output)
     for (const name of names) {
       if (stopped) return
@@ -106,7 +106,7 @@ async function runBatch(suite, names, scratch, report) {
     report.stopped(names, code, newOutput())
     report.survived(names, await compareSurvivors(mount.dataPath, base))
   } finally {
-    await follower?.stop()
+    await follower?.end()
     await mount.stop()
     await removeDirectory(base)
   }
@@ -126,6 +126,10 @@ async function timed(suite, name, directory) {
   const startedMs = performance.now()
   const result = await suite.run(name, directory, timeoutMs)
   return { ...result, seconds: (performance.now() - startedMs) / 1000 }
+}
+
+async function newDirectory(scratch) {
+  return await openDirectory(await mkdtemp(path.join(scratch, 'mount-')))
 }
 
 /** A directory that the ordinary user may write to, made if it is not there. */

@@ -1,11 +1,14 @@
 // The backup of a real mount: uploaded as it is written, restored by us and by Litestream's own code, at every point that it has.
 import { existsSync, mkdirSync } from 'node:fs'
 import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import http2 from 'node:http2'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { readLtxSummary } from '../../src/db/ltx-file.js'
+import { FrameDecoder } from '../../src/replication/frame-decoder.js'
+import { encodePositionMap } from '../../src/replication/position-map.js'
 import { litestreamAsOf, litestreamRestore } from '../backup/oracle.js'
 import { backedUp, backupConfig, names, restored, sameAsLitestream, sql, WAIT_MS } from './backups.js'
 import { startCluster, TTL_MS } from './clusters.js'
@@ -313,4 +316,29 @@ t.test('a damaged, a foreign and a lost file', async (t) => {
   t.match(await sql(await sameAsLitestream(t, url, 'over a damaged file'), 'select a from t'), /1\n2\n$/)
   await rm(path.join(l0, damaged))
   t.equal(await mount.stop(), 0)
+})
+
+t.test('replicas are told how far the backup is (LiteFS reads it as the high-water mark)', async (t) => {
+  const mount = await startMount(t, { configExtra: backupConfig(path.join(t.testdir(), 'backup')) })
+  const file = path.join(mount.dir, 'my.db')
+  await sql(file, 'create table t(a); insert into t values (1)')
+  await backedUp(mount, 'my.db')
+  const session = http2.connect(mount.url)
+  t.teardown(() => session.destroy())
+  const headers = { ':method': 'POST', ':path': '/stream', 'litefs-id': 'AB' }
+  const stream = session.request(headers, { endStream: false }).end(encodePositionMap(new Map()))
+  const decoder = new FrameDecoder()
+  const marks: bigint[] = []
+  const reading = (async () => {
+    for await (const chunk of stream) {
+      for (const item of decoder.push(chunk)) if (item.type === 'highWater') marks.push(item.txid)
+    }
+  })()
+  reading.catch(() => {})
+  const marked = async (txid: bigint) =>
+    await eventually(`the mark ${txid}, after ${marks}`, WAIT_MS, async () => marks.at(-1) === txid || undefined)
+  await marked(2n)
+  await sql(file, 'insert into t values (2)')
+  await backedUp(mount, 'my.db')
+  await marked(3n)
 })

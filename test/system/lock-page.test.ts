@@ -3,9 +3,12 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import t, { type Test } from 'tap'
+import { litestreamRestore } from '../backup/oracle.js'
 import { agree } from './agreement.js'
+import { backupConfig, restored } from './backups.js'
 import { run, startMount } from './harness.js'
-import { sqlite } from './judges.js'
+import { contentHash, sqlite } from './judges.js'
+import { same, startReplica } from './replicas.js'
 import { isLong } from './rounds.js'
 
 t.setTimeout(30 * 60_000)
@@ -84,4 +87,29 @@ t.test('a database grows over the lock page, page by page', { skip: isLong ? fal
       t.equal(await mount.stop(), 0)
     }
   }
+})
+
+t.test('its backup and its replica', { skip: isLong ? false : 'long form only' }, async (t) => {
+  const pageSize = 4096
+  const backup = path.join(await outside(t), 'backup')
+  const mount = await startMount(t, { configExtra: { ...HISTORY.configExtra, ...backupConfig(backup) } })
+  const file = path.join(mount.dir, 'large.db')
+  const half = PENDING_BYTE / 2 - 10 * pageSize
+  const sql = `PRAGMA page_size=${pageSize}; PRAGMA journal_mode=wal; CREATE TABLE t(b BLOB);
+    INSERT INTO t VALUES(zeroblob(${half})); INSERT INTO t VALUES(zeroblob(${half})); INSERT INTO t VALUES(randomblob(${40 * pageSize}));`
+  const grown = await run('sqlite3', ['-bail', file], { input: sql, timeoutMs: COPY_TIMEOUT_MS })
+  t.equal(grown.code, 0, grown.stderr)
+  t.ok(Number(await sqlite(file, 'PRAGMA page_count')) > PENDING_BYTE / pageSize + 5)
+  const replica = await startReplica(t, mount.url)
+  await same(t, { primary: mount, replica }, 'large.db')
+  await sqlite(file, `UPDATE t SET b = randomblob(${20 * pageSize}) WHERE rowid = 3; INSERT INTO t VALUES(3)`)
+  await same(t, { primary: mount, replica }, 'large.db')
+  await agree(t, replica, 'large.db')
+  const wanted = await contentHash(file)
+  t.equal(await mount.stop(), 0)
+  const url = `file://${backup}/large.db`
+  t.equal(await contentHash((await restored(t, url)).file), wanted, 'as it is restored')
+  const judged = path.join(await outside(t), 'judged.db')
+  await litestreamRestore(t, url, judged)
+  t.equal(await contentHash(judged), wanted, 'as Litestream restores it')
 })
