@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -283,4 +283,19 @@ t.test('a reader in the way of a rollback-mode database is waited for, as long a
   t.equal(await reader.value('SELECT max(seq) FROM move'), 1)
   await reader.close()
   await judge(t, pair)
+})
+
+t.test('a path that is too long for SQLite is told', async (t) => {
+  const { primary, file } = makePair(t, ['journal_mode = wal'])
+  const dir = path.join(path.dirname(file), 'd'.repeat(250), 'd'.repeat(250))
+  mkdirSync(dir, { recursive: true })
+  const options = { sync: false, busyTimeoutMs: 1000, signal: new AbortController().signal }
+  const replica = new ReplicaDatabase(path.join(dir, 'a.db'), options, (error) => t.fail(error.message))
+  await replica.apply({ bytes: primary.run(() => primary.db.exec('CREATE TABLE t(a)')) })
+  const bytes = primary.run(() => primary.db.exec('INSERT INTO t VALUES(1)'))
+  await t.rejects(replica.apply({ bytes }), {
+    message:
+      /^Cannot open .*a\.db with SQLite: unable to open database file; .* more than 504 bytes: choose a shorter fuse\.dir$/,
+  })
+  await replica.close()
 })
