@@ -141,9 +141,9 @@ function look({ sum, last, chain, database }) {
   const found = { sum: sum.get(), last: last.get() ?? 0 }
   const from = Math.max(1, found.last - LOOKED_AT)
   const linked = chain.get(from)
-  if (found.sum !== TOTAL) say({ problem: `${database}: the sum is ${found.sum}` })
+  if (found.sum !== TOTAL) sayProblem(database, `${database}: the sum is ${found.sum}`)
   if (linked !== Math.max(0, found.last - from)) {
-    say({ problem: `${database}: ${linked} of the entries from ${from} to ${found.last} follow the one before` })
+    sayProblem(database, `${database}: ${linked} of the entries from ${from} to ${found.last} follow the one before`)
   }
   return found.last
 }
@@ -157,7 +157,7 @@ async function read() {
     const before = look(file)
     if (below(5) === 0) await pause(below(300))
     const after = look(file)
-    if (after !== before) say({ problem: `${database}: a snapshot changed from entry ${before} to ${after}` })
+    if (after !== before) sayProblem(database, `${database}: a snapshot changed from entry ${before} to ${after}`)
   } finally {
     if (db.open && db.inTransaction) db.exec('COMMIT')
   }
@@ -175,21 +175,29 @@ function headOf(file, bytes) {
   }
 }
 
-/** Whether the mount that a connection was opened on has gone: what the kernel still has of it can be read, and nothing else. */
-function isOfDeadMount(file) {
-  const isOpenHere = (fd) => {
+/**
+ * Whether the mount that a connection was opened on has gone: what the kernel still has of it can be read, and nothing else. Of one that was
+ * unmounted while it was in use the kernel tells names from its root on.
+ */
+function isOfDeadMount(database) {
+  const isOf = (fd) => {
     try {
-      return readlinkSync(`/proc/self/fd/${fd}`).startsWith(file)
+      return path.basename(readlinkSync(`/proc/self/fd/${fd}`)).startsWith(database)
     } catch {
       return false // the directory's own, which is closed by now
     }
   }
   try {
     const { dev } = statSync(dir)
-    return readdirSync('/proc/self/fd').some((fd) => isOpenHere(fd) && fstatSync(Number(fd)).dev !== dev)
+    return readdirSync('/proc/self/fd').some((fd) => isOf(fd) && fstatSync(Number(fd)).dev !== dev)
   } catch {
     return true
   }
+}
+
+/** Something that no transaction may see, unless it is of a mount that has gone. */
+function sayProblem(database, problem) {
+  if (!isOfDeadMount(database)) say({ problem })
 }
 
 /** What is there when a connection finds a database damaged, and whether it is so for others, and for itself once it looks again. */
@@ -243,10 +251,11 @@ while (!ended) {
   try {
     await turn()
   } catch (error) {
-    if (!EXPECTED.test(error.code) && !isOfDeadMount(path.join(dir, current)))
-      say({
-        problem: `${writer} (${role}), ${current}, ${new Date().toISOString()}: ${error.code}: ${error.message} (${evidence()})`,
-      })
+    if (!EXPECTED.test(error.code))
+      sayProblem(
+        current,
+        `${writer} (${role}), ${current}, ${new Date().toISOString()}: ${error.code}: ${error.message} (${evidence()})`,
+      )
     // Connections to a mount that has gone stay dead; now and then a sound one is opened anew too.
     if (/^SQLITE_(IOERR|CANTOPEN|NOTADB|CORRUPT)/.test(error.code) || below(10) === 0) close()
     await pause(RETRY_MS)
