@@ -220,9 +220,12 @@ export class Questions {
   #supersede(database: Database, snapshot: ReceivedLtx): void {
     const { name, layout, position } = database
     const superseded = this.#superseded.get(name)
-    this.#superseded.delete(name)
     if (superseded === undefined) return
-    if (position.txid !== snapshot.maxTxid || position.checksum !== snapshot.postApply) {
+    const isThere = position.txid === snapshot.maxTxid && position.checksum === snapshot.postApply
+    // Written, and nobody knows yet whether it counts: what is kept is told by what comes next.
+    if (!isThere && database.provisional) return
+    this.#superseded.delete(name)
+    if (!isThere) {
       forgetSuperseded(superseded)
       return
     }
