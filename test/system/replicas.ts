@@ -19,11 +19,11 @@ export function startReplica(t: Test, url: string, options: MountOptions = {}): 
   return startMount(t, { ...options, configExtra: { lease, ...options.configExtra } })
 }
 
-/** Waits until the replica is where the primary is. */
+/** Waits until the replica is where the primary is, which may make a transaction of its own when a replica has another history. */
 export async function inSync(t: Test, { primary, replica }: Pair, name: string): Promise<void> {
-  const wanted = await positionOf(primary.dir, name)
   const deadline = Date.now() + CATCH_UP_MS
   for (;;) {
+    const wanted = await positionOf(primary.dir, name)
     const found = await positionOf(replica.dir, name).catch(() => undefined)
     if (found?.txid === wanted.txid) {
       t.same(found, wanted, `${name}: same position`)
