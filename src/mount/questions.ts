@@ -4,9 +4,8 @@ import { fill } from '../db/fill.js'
 import type { PageFreeze } from '../db/page-freeze.js'
 import type { ReceivedLtx } from '../db/reception.js'
 import { describeError, type Log } from '../log.js'
-import { formatLtxName, type Position } from '../ltx/names.js'
+import type { Position } from '../ltx/names.js'
 import type { Store } from '../store/store.js'
-import { dropSuperseded, forgetSuperseded, type Superseded } from '../store/superseded.js'
 import type { Access } from './access.js'
 import type { Following } from './following.js'
 import { HaltQuestions, type HaltQuestionsParts } from './halt-questions.js'
@@ -14,6 +13,7 @@ import type { Answers, DatabaseStatus, Question } from './messages.js'
 import { canBeDatabase } from './names.js'
 import type { PositionBoard } from './position-board.js'
 import type { Rejections } from './rejections.js'
+import { Superseding } from './superseding.js'
 
 /** How long a reader may take to make a wal-index, in looks and milliseconds between them. */
 const RECOVERY_LOOKS = 400
@@ -45,16 +45,14 @@ export class Questions {
   readonly #freezes = new Map<number, { database: Database; freeze: PageFreeze }>()
   #lastFreezeId = 0
   #hasLed = false
-  /** What is kept of databases whose place a snapshot is about to take, by name. */
-  readonly #superseded = new Map<string, Superseded>()
-  /** How often that was done, by name. */
-  readonly #supersededCounts = new Map<string, number>()
+  readonly #superseding: Superseding
 
   constructor(store: Store, parts: QuestionParts) {
     const { access, following, rejections, board, log, invalidate } = parts
     this.#store = store
     this.#access = access
     this.#halts = new HaltQuestions(store, parts)
+    this.#superseding = new Superseding(store, log)
     this.#following = following
     this.#rejections = rejections
     this.#board = board
@@ -169,10 +167,7 @@ export class Questions {
       const wanted = database.committer.reception.announce(ltx, database.position)
       // Directories are nobody's transaction.
       if (wanted) this.#store.local.makeParents(name)
-      if (wanted && ltx.minTxid === 1n && database.position.txid > 0n && !this.#superseded.has(name)) {
-        const superseded = await this.#store.keepSuperseded(database)
-        if (superseded !== undefined) this.#superseded.set(name, superseded)
-      }
+      if (wanted) await this.#superseding.prepare(database, ltx)
       return wanted
     } catch (error) {
       this.#store.discardIfEmpty(database)
@@ -202,7 +197,7 @@ export class Questions {
     if (applied) await this.#settleRecovered(database)
     const { position } = database
     this.#board.updateAll(this.#store)
-    if (announced !== undefined) this.#supersede(database, announced)
+    if (announced !== undefined) this.#superseding.conclude(database, announced)
     this.#store.discardIfEmpty(database)
     if (!applied && refusal !== undefined) throw new Error(`Cannot write to ${name}`, { cause: refusal })
     return position
@@ -214,25 +209,6 @@ export class Questions {
       await delay(RECOVERY_PAUSE_MS)
       await this.#store.settle(database)
     }
-  }
-
-  /** The snapshot has been applied, or not. */
-  #supersede(database: Database, snapshot: ReceivedLtx): void {
-    const { name, layout, position } = database
-    const superseded = this.#superseded.get(name)
-    if (superseded === undefined) return
-    const isThere = position.txid === snapshot.maxTxid && position.checksum === snapshot.postApply
-    // Written, and nobody knows yet whether it counts: what is kept is told by what comes next.
-    if (!isThere && database.provisional) return
-    this.#superseded.delete(name)
-    if (!isThere) {
-      forgetSuperseded(superseded)
-      return
-    }
-    this.#supersededCounts.set(name, (this.#supersededCounts.get(name) ?? 0) + 1)
-    dropSuperseded(superseded, layout, formatLtxName(snapshot.minTxid, snapshot.maxTxid))
-    void this.#store.countAgain(database)
-    this.#log.warn(`a snapshot of the primary has replaced ${name}: its own transactions are kept in ${superseded.dir}`)
   }
 
   async #freeze(name: string): Promise<Answers['freeze']> {
@@ -278,7 +254,7 @@ export class Questions {
       commitCount: feed.commitCount(database),
       ltx: feed.tally(layout.ltxDir).counts,
       rejectedWriteCount: this.#rejections.count(name),
-      supersededCount: this.#supersededCounts.get(name) ?? 0,
+      supersededCount: this.#superseding.count(name),
       isOpen: files.isOpen('database'),
       writeCounts: { ...writeCounts },
     }
