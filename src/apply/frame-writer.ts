@@ -6,9 +6,23 @@ import type { WalCursor } from '../sqlite/wal-scan.js'
 /** Frames are collected up to this many bytes before they are written: what FUSE takes in one request. */
 const BUFFER_SIZE = 1 << 20
 
-/** Buffers that no writer has, and how many of them are kept. */
+/** Of all writers: whoever would need more writes without going on meanwhile. */
+const MAX_BUFFERS = 4
+/** Buffers that no writer has, and how many there are. */
 const spare: Buffer[] = []
-const MAX_SPARE = 4
+let count = 0
+
+function take(): Buffer {
+  const buffer = spare.pop()
+  if (buffer !== undefined) return buffer
+  count++
+  return Buffer.alloc(BUFFER_SIZE)
+}
+
+function giveBack(buffer: Buffer): void {
+  if (count > MAX_BUFFERS) count--
+  else spare.push(buffer)
+}
 
 /**
  * Writes the frames of one transaction to a log, from a place between two frames on. A transaction that fits a buffer is one write; of a larger
@@ -21,12 +35,13 @@ export class FrameWriter {
   readonly #frameSize: number
   readonly #state: Uint32Array
   readonly #pgnos: number[] = []
-  #buffer = spare.pop() ?? Buffer.alloc(BUFFER_SIZE)
+  #buffer = take()
+  /** Being written, or free again; undefined while one is enough. */
+  #other: Buffer | undefined
   /** Where in the file the buffer begins, and the bytes in it. The last frame in it has no checksum yet. */
   #offset: number
   #used = 0
-  /** The buffer before. */
-  #writing: Promise<Buffer> | undefined
+  #writing: Promise<void> | undefined
 
   constructor(fd: number, header: WalHeader, from: WalCursor) {
     this.#fd = fd
@@ -65,10 +80,9 @@ export class FrameWriter {
 
   /** Resolves when nothing is being written any more. */
   async close(): Promise<void> {
-    const [written] = await Promise.allSettled([this.#writing])
-    spare.push(this.#buffer)
-    if (written.status === 'fulfilled' && written.value !== undefined) spare.push(written.value)
-    spare.splice(MAX_SPARE)
+    await Promise.allSettled([this.#writing])
+    giveBack(this.#buffer)
+    if (this.#other !== undefined) giveBack(this.#other)
   }
 
   #seal(commit: number): void {
@@ -76,15 +90,22 @@ export class FrameWriter {
     sealFrame(this.#state, this.#header, this.#buffer, at, commit)
   }
 
-  /** Has the buffer written, and goes on with the one that was written before it. */
+  /** Has the buffer written, and goes on with the one that was written before it, if there may be another one. */
   async #turnOver(): Promise<void> {
-    const free = (await this.#writing) ?? spare.pop() ?? Buffer.alloc(BUFFER_SIZE)
-    const full = this.#buffer
-    this.#writing = writeAll(this.#fd, full.subarray(0, this.#used), this.#offset).then(() => full)
-    // Who waits for it next hears of a failure.
-    this.#writing.catch(() => {})
-    this.#buffer = free
+    await this.#writing
+    const full = this.#buffer.subarray(0, this.#used)
+    const offset = this.#offset
     this.#offset += this.#used
     this.#used = 0
+    if (this.#other === undefined && spare.length === 0 && count >= MAX_BUFFERS) {
+      writeFully(this.#fd, full, offset)
+      return
+    }
+    const free = this.#other ?? take()
+    this.#other = this.#buffer
+    this.#buffer = free
+    this.#writing = writeAll(this.#fd, full, offset)
+    // Who waits for it next hears of a failure.
+    this.#writing.catch(() => {})
   }
 }

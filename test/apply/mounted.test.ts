@@ -13,26 +13,34 @@ import { connect, startReader } from './readers.js'
 
 needsMounting()
 
-t.test('readers undo what an applier has left that was killed', async (t) => {
-  const base = mkdtempSync(path.join(tmpdir(), 'litefs-mounted-'))
-  t.teardown(() => rmSync(base, { recursive: true, force: true }))
-  const node = await startNode(t, base)
-  const primary = new Primary(path.join(base, 'primary.db'), ['synchronous = OFF', 'journal_mode = DELETE'])
-  const file = path.join(node.dir, 'db')
-  await node.ask(applying(primary, primary.createAccounts()))
-  const reader = await startReader(t, file, 0)
-  for (let round = 0; round < 3; round++) {
-    const { size } = await stat(file)
-    const large = primary.run(() => primary.db.exec(`CREATE TABLE large${round} AS SELECT randomblob(20000000) AS b`))
-    const sending = node.ask(applying(primary, large))
-    while ((await stat(file)).size < size + (1 << 20));
-    await node.ask({ kill: true })
-    await sending
-  }
-  t.strictSame((await reader.end()).problems, [])
-  await node.stop()
-  primary.db.close()
-})
+for (const mode of ['WAL', 'DELETE'] as const) {
+  t.test(`readers see nothing of what an applier has left that was killed, ${mode}`, async (t) => {
+    const base = mkdtempSync(path.join(tmpdir(), 'litefs-mounted-'))
+    t.teardown(() => rmSync(base, { recursive: true, force: true }))
+    const node = await startNode(t, base)
+    const primary = new Primary(path.join(base, 'primary.db'), ['synchronous = OFF', `journal_mode = ${mode}`])
+    const file = path.join(node.dir, 'db')
+    const written = mode === 'WAL' ? `${file}-wal` : file
+    const sizeOf = async () => (await stat(written).catch(() => ({ size: 0 }))).size
+    await node.ask(applying(primary, primary.createAccounts()))
+    await node.ask(applying(primary, primary.move()))
+    const reader = await startReader(t, file, 0)
+    for (let round = 0; round < 3; round++) {
+      const size = mode === 'WAL' ? 0 : await sizeOf()
+      const large = primary.run(() => primary.db.exec(`CREATE TABLE large${round} AS SELECT randomblob(20000000) AS b`))
+      const sending = node.ask(applying(primary, large))
+      while ((await sizeOf()) < size + (2 << 20));
+      await node.ask({ kill: true })
+      await sending
+    }
+    t.strictSame((await reader.end()).problems, [])
+    const local = connect(t, file)
+    t.ok((await local.content()).equals(primary.db.serialize()), 'the same content')
+    await local.close()
+    await node.stop()
+    primary.db.close()
+  })
+}
 
 for (const mode of ['WAL', 'DELETE'] as const) {
   t.test(`a replica's mount, ${mode}`, async (t) => {

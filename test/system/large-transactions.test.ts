@@ -56,3 +56,19 @@ for (const [pageSize, mode] of [
     await agree(t, pair.replica, 'a.db')
   })
 }
+
+t.test('many databases at once, for more than there are buffers', async (t) => {
+  const primary = await startMount(t)
+  const names = Array.from({ length: 12 }, (_, i) => `${i}.db`)
+  const each = (sql: string) => Promise.all(names.map((name) => sqlite(path.join(primary.dir, name), sql)))
+  await each('PRAGMA journal_mode=wal; CREATE TABLE t(a, b); INSERT INTO t VALUES(1, randomblob(3000000))')
+  const replica = await startReplica(t, primary.url)
+  for (const name of names) await same(t, { primary, replica }, name)
+  await replica.stop()
+  await each('UPDATE t SET b = randomblob(5000000); INSERT INTO t VALUES(2, randomblob(4000000))')
+  const again = await startReplica(t, primary.url, { dataDir: replica.dataDir })
+  for (const name of names) {
+    await same(t, { primary, replica: again }, name)
+    await agree(t, again, name)
+  }
+})

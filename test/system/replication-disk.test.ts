@@ -66,6 +66,32 @@ for (const mode of ['wal', 'delete']) {
   })
 }
 
+t.test('a log that finds no space in the middle of a transaction', async (t) => {
+  const disk = await smallDisk(t, DISK_SIZE)
+  const dataDir = path.join(disk, 'data')
+  await mkdir(dataDir)
+  const primary = await startMount(t)
+  const file = path.join(primary.dir, 'a.db')
+  await sqlite(file, 'PRAGMA journal_mode=wal; CREATE TABLE t(a, b); INSERT INTO t VALUES(1, 1)')
+  const replica = await startReplica(t, primary.url, { dataDir })
+  await same(t, { primary, replica }, 'a.db')
+  await sqlite(file, 'INSERT INTO t VALUES(2, 2)')
+  await same(t, { primary, replica }, 'a.db')
+  // Its LTX file takes some hundred kilobytes, its frames 90 MB.
+  await run('sh', ['-c', `dd if=/dev/zero of=${disk}/filler bs=1M count=60 2>/dev/null`])
+  await sqlite(file, 'INSERT INTO t VALUES(3, zeroblob(90000000))')
+  await eventually('a full disk', 20_000, async () =>
+    /cannot follow the primary.*(?:ENOSPC|no space|disk is full)/.test(replica.output()) ? true : undefined,
+  )
+  const copy = path.join(replica.dir, 'a.db')
+  t.equal(await sqlite(copy, 'SELECT max(a) FROM t'), '2\n', 'nothing is seen of it')
+  t.equal(await integrityCheck(copy), 'ok')
+  await rm(path.join(disk, 'filler'))
+  await run('mount', ['-o', 'remount,size=512m', disk])
+  await same(t, { primary, replica }, 'a.db')
+  await agree(t, replica, 'a.db')
+})
+
 t.test('a first copy that finds no space', async (t) => {
   const disk = await smallDisk(t, DISK_SIZE)
   const dataDir = path.join(disk, 'data')
