@@ -40,7 +40,7 @@ export interface LocalNodeOptions {
   readonly replicas: ConnectedReplicas
   readonly roles: LocalRoles
   readonly halts: HaltControl
-  readonly raiseSchemaCookie: (name: string) => Promise<void>
+  readonly raiseSchemaCookie: (name: string) => Promise<boolean>
 }
 
 /** What this node is in its cluster. */

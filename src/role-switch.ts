@@ -141,16 +141,19 @@ export class RoleSwitch {
 
   /**
    * Before a replica that knows other transactions of this database than this primary gets it as it is here: SQLite knows by the schema cookie
-   * alone whether the schema that a connection has read is still the schema, and both may have come to the same number. Never rejects.
+   * alone whether the schema that a connection has read is still the schema, and both may have come to the same number. Resolves to whether that
+   * could be done; never rejects.
    */
-  async raiseSchemaCookie(name: string): Promise<void> {
+  async raiseSchemaCookie(name: string): Promise<boolean> {
     try {
       if (this.#serving === undefined || this.#late.has(name)) throw new Error(`${name} is not written here`)
       await this.#applier.raiseSchemaCookie(name)
+      return true
     } catch (error) {
       this.#parts.log.warn(
         `cannot raise the schema cookie of ${name} for a replica that has other transactions: should the schema differ there, connections on it must be opened anew: ${describeError(error)}`,
       )
+      return false
     }
   }
 

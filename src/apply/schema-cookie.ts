@@ -12,9 +12,9 @@ const MOST_STEPS = 1 << 16
  */
 export async function raiseSchemaCookie(file: string, options: ApplyOptions): Promise<void> {
   const connection = await openSqlite(file, options)
-  // Otherwise SQLite lets nobody set it, and says nothing.
-  connection.unsafeMode()
   try {
+    // Otherwise SQLite lets nobody set it, and says nothing.
+    connection.unsafeMode()
     const raise = connection.transaction(() => {
       const cookie = Number(connection.pragma('schema_version', { simple: true }))
       // SQLite has it as 32 bits with a sign.

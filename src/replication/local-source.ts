@@ -16,8 +16,8 @@ export interface DatabaseOwner {
   follow(pace: FollowPace): Promise<void>
   freeze(name: string): Promise<{ readonly freezeId: number; readonly pages: FrozenPages } | undefined>
   thaw(freezeId: number): Promise<void>
-  /** Has connections read the schema of a database again, whatever they know of it. */
-  raiseSchemaCookie(name: string): Promise<void>
+  /** Has connections read the schema of a database again, whatever they know of it. Resolves to false where it cannot, which it has told. */
+  raiseSchemaCookie(name: string): Promise<boolean>
 }
 
 export interface OwnedDatabase {
@@ -145,8 +145,7 @@ export class LocalSource implements Source {
   async prepareFor(name: string, at: Position): Promise<void> {
     const position = formatPosition(at)
     if (this.#raised.get(name) === position) return
-    await this.#options.owner.raiseSchemaCookie(name)
-    this.#raised.set(name, position)
+    if (await this.#options.owner.raiseSchemaCookie(name)) this.#raised.set(name, position)
   }
 
   async snapshot(name: string): Promise<HeldSnapshot | undefined> {

@@ -193,7 +193,7 @@ class Sender {
       throw error
     }
     const has = this.#replica.get(name) ?? START
-    if (has.txid > 0n && current.pageSize > 0) yield* this.#meanwhile(this.#source.prepareFor(name, has), () => {})
+    if (has.txid > 0n) yield* this.#meanwhile(this.#source.prepareFor(name, has), () => {})
     return yield* this.#sendSnapshot(name)
   }
 

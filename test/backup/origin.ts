@@ -49,7 +49,7 @@ export class Origin {
         follow: async () => {},
         freeze: () => this.#freeze(),
         thaw: async () => {},
-        raiseSchemaCookie: async () => {},
+        raiseSchemaCookie: async () => true,
       },
       ltxDir: () => path.join(directory, 'ltx'),
       recentBytes: 0,

@@ -251,11 +251,10 @@ while (!ended) {
   try {
     await turn()
   } catch (error) {
-    if (!EXPECTED.test(error.code))
-      sayProblem(
-        current,
-        `${writer} (${role}), ${current}, ${new Date().toISOString()}: ${error.code}: ${error.message} (${evidence()})`,
-      )
+    if (!EXPECTED.test(error.code) && !isOfDeadMount(current))
+      say({
+        problem: `${writer} (${role}), ${current}, ${new Date().toISOString()}: ${error.code}: ${error.message} (${evidence()})`,
+      })
     // Connections to a mount that has gone stay dead; now and then a sound one is opened anew too.
     if (/^SQLITE_(IOERR|CANTOPEN|NOTADB|CORRUPT)/.test(error.code) || below(10) === 0) close()
     await pause(RETRY_MS)
